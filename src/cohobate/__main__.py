@@ -1,0 +1,3 @@
+from cohobate.cli import main
+
+main()

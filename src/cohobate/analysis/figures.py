@@ -1,0 +1,183 @@
+"""A comparison as pictures, in Plotly: each method keeps its colour from figure to figure.
+
+Plotly reads a little HTML in every text, so whatever a user has named is escaped first.
+"""
+
+from collections.abc import Callable
+from html import escape
+from itertools import cycle
+from statistics import fmean, stdev
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from cohobate.analysis.comparison import Comparison, Group
+
+GREY = "#808080"
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours, less those that vanish on white or on black."""
+DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot"}
+"""What CSS and Plotly call them."""
+FAINT = "rgba(128,128,128,0.22)"
+
+Value = Callable[[dict[str, Any]], float | None]
+"""A number out of a row of `metrics.jsonl`; None where the row has none."""
+
+
+class Style(NamedTuple):
+    colour: str
+    stroke: str
+
+    def tint(self, share: float) -> str:
+        red, green, blue = bytes.fromhex(self.colour[1:])
+        return f"rgba({red},{green},{blue},{share})"
+
+
+def styles(comparison: Comparison) -> dict[str, Style]:
+    """Each label's look: grey for the baseline, then the colours, then the colours broken."""
+    looks = [Style(colour, stroke) for stroke in DASHES for colour in PALETTE]
+    if comparison.groups[0].is_baseline:
+        looks.insert(0, Style(GREY, "solid"))
+    return dict(zip((group.label for group in comparison.groups), cycle(looks)))
+
+
+def scores(comparison: Comparison) -> go.Figure:
+    """Test accuracy at the last epoch: above, a dot a seed; below, the mean ± sd."""
+    figure = blank("test top-1 (%)", height=64 + 60 * len(comparison.groups))
+    look = styles(comparison)
+    for place, (group, row) in enumerate(zip(comparison.groups, comparison.rows)):
+        style, spread = look[group.label], 100 * (row.top1_sd or 0)
+        figure.add_scatter(
+            x=[100 * run.score for run in group.runs],
+            y=[place - 0.16] * row.seeds,
+            legendgroup=group.label,
+            mode="markers",
+            marker={"color": style.tint(0.5), "size": 9},
+            customdata=[[run.seed, escape(str(run.path))] for run in group.runs],
+            hovertemplate="seed %{customdata[0]}: %{x:.2f} %<br>%{customdata[1]}<extra></extra>",
+        )
+        figure.add_scatter(
+            x=[100 * row.top1],
+            y=[place + 0.12],
+            legendgroup=group.label,
+            mode="markers",
+            marker={"color": style.colour, "size": 11, "symbol": "diamond"},
+            error_x={"array": [spread], "visible": row.seeds > 1, "thickness": 2, "width": 5},
+            customdata=[[escape(group.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
+            hovertemplate="%{customdata[0]}<br>%{x:.2f} %{customdata[1]}%<extra></extra>",
+        )
+    if comparison.groups[0].is_baseline:
+        line = {"color": GREY, "dash": "dot", "width": 1.25}
+        figure.add_vline(100 * comparison.rows[0].top1, line=line, layer="below")
+    figure.update_yaxes(
+        range=[len(comparison.groups) - 0.5, -0.5],
+        tickvals=[*range(len(comparison.groups))],
+        ticktext=[wrapped(group.label) for group in comparison.groups],
+        showgrid=False,
+    )
+    return figure.update_layout(showlegend=False)
+
+
+def learning_curves(comparison: Comparison) -> go.Figure:
+    """Validation accuracy over the epochs; the training loss, where a run has no validation split.
+
+    The axis is cut to what happens after the first quarter; Plotly's double click shows the rest.
+    """
+    if all("val/top1" in row for run in comparison.runs for row in run.rows):
+        figure = blank("epoch", "validation top-1 (%)")
+        late = [row["val/top1"] for run in comparison.runs for row in run.rows[run.epochs // 4 :]]
+        figure.update_yaxes(range=[100 * min(late) - 0.5, 100 * max(late) + 0.5])
+        return curves(figure, comparison, lambda row: 100 * row["val/top1"])
+    figure = blank("epoch", "training loss, sum of all terms")
+    return curves(figure, comparison, lambda row: sum(row[name] for name in terms(row)))
+
+
+def loss_terms(comparison: Comparison) -> dict[str, go.Figure]:
+    """A small figure for each loss term, with all the methods that have it."""
+    figures = {}
+    for name in dict.fromkeys(name for run in comparison.runs for name in terms(run.rows[0])):
+        term = name.removeprefix("train/")
+        figure = blank("epoch", "loss", height=250, title=term).update_layout(showlegend=False)
+        figures[term] = curves(figure, comparison, lambda row, name=name: row.get(name))
+    return figures
+
+
+def terms(row: dict[str, Any]) -> list[str]:
+    return [name for name in row if name.startswith("train/")]
+
+
+def curves(figure: go.Figure, comparison: Comparison, value: Value) -> go.Figure:
+    """Adds every group whose rows have the value."""
+    look = styles(comparison)
+    for group in comparison.groups:
+        if value(group.runs[0].rows[0]) is not None:
+            figure.add_traces(curve(group, look[group.label], value))
+    return figure
+
+
+def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
+    """A thin line a seed, their mean, and a band of ± sd where there are several."""
+    table = [[value(row) for row in run.rows] for run in group.runs]
+    epochs = [*range(1, group.runs[0].epochs + 1)]
+    mean = [fmean(values) for values in zip(*table)]
+    spread = [stdev(values) if len(values) > 1 else 0.0 for values in zip(*table)]
+    name = escape(group.label)
+    shared = {"legendgroup": group.label, "mode": "lines" if len(epochs) > 1 else "markers"}
+    band = go.Scatter(
+        x=epochs + epochs[::-1],
+        y=[m + s for m, s in zip(mean, spread)] + [m - s for m, s in zip(mean, spread)][::-1],
+        fill="toself",
+        fillcolor=style.tint(0.14),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=group.label,
+        mode="lines",
+    )
+    centre = go.Scatter(
+        x=epochs,
+        y=mean,
+        name=wrapped(group.label),
+        line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
+        customdata=[[name, f" ± {s:.2g}" if len(table) > 1 else ""] for s in spread],
+        hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}%{customdata[1]}<extra></extra>",
+        **shared,
+    )
+    seeds = [
+        go.Scatter(
+            x=epochs,
+            y=values,
+            line={"color": style.tint(0.3), "width": 0.75},
+            showlegend=False,
+            customdata=[[escape(str(run.path))]] * len(epochs),
+            hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}<extra></extra>",
+            **shared,
+        )
+        for run, values in zip(group.runs, table)
+    ]
+    return [band, centre, *seeds]
+
+
+def wrapped(label: str) -> str:
+    """A label in short lines, escaped for Plotly."""
+    return "<br>".join(map(escape, wrap(label, 20)))
+
+
+def blank(x: str, y: str = "", height: int = 420, title: str = "") -> go.Figure:
+    """An empty figure in the house style, on whatever paper lies beneath."""
+    figure = go.Figure()
+    figure.update_layout(
+        title={"text": escape(title), "x": 0, "xref": "paper", "font": {"size": 14}},
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 12, "t": 34 if title else 8, "b": 8},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"align": "left", "namelength": -1},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
+    axis = {"automargin": True, "gridcolor": FAINT, "linecolor": FAINT, "zeroline": False}
+    figure.update_xaxes(title={"text": x, "standoff": 10}, showline=True, **axis)
+    return figure.update_yaxes(title={"text": y, "standoff": 12}, **axis)

@@ -1,0 +1,104 @@
+"""Run folders, read back from the files that a training left there."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+NEEDED = {
+    "config.toml": ("seed", "data.name", "model.arch", "method.name", "optim.epochs"),
+    "environment.json": ("cost.parameters", "cost.trained_parameters"),
+}
+INERT = ("seed", "checkpoint_every")
+"""Settings that make no other experiment of a run."""
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one: `{"optim": {"lr": 0.1}}` becomes `{"optim.lr": 0.1}`."""
+    settings: dict[str, Any] = {}
+    for key, value in table.items():
+        deeper = isinstance(value, dict)
+        settings |= flat(value, f"{prefix}{key}.") if deeper else {prefix + key: value}
+    return settings
+
+
+def shown(value: Any) -> str:
+    """A setting as people write it: `crop, flip` for a list; `unset` for none."""
+    if isinstance(value, list):
+        return ", ".join(map(shown, value))
+    return "unset" if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read."""
+
+    path: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config without nesting, and without what makes no other experiment, such as the seed."""
+        return {key: value for key, value in flat(self.config).items() if key not in INERT}
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def epochs(self) -> int:
+        return self.config["optim"]["epochs"]
+
+    @property
+    def finished(self) -> bool:
+        return len(self.rows) == self.epochs and "test/top1" in self.rows[-1]
+
+    @property
+    def score(self) -> float:
+        """Test accuracy at the last epoch, of a finished run."""
+        return self.rows[-1]["test/top1"]
+
+    def values(self, name: str) -> list[float]:
+        """What `metrics.jsonl` holds under a name, in the order of the epochs."""
+        return [row[name] for row in self.rows if name in row]
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Run":
+        path = Path(path)
+        config = parsed(path / "config.toml", tomllib.loads)
+        environment = parsed(path / "environment.json", json.loads)
+        rows = parsed(path / "metrics.jsonl", lines, empty=[])
+        for name, table in ("config.toml", config), ("environment.json", environment):
+            if missing := [key for key in NEEDED[name] if key not in flat(table)]:
+                raise ValueError(f"{path / name} does not say {', '.join(missing)}")
+        return cls(path, config, environment, rows)
+
+
+def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:
+    """What a file of a run folder holds; `empty`, where that is given and there is no such file."""
+    try:
+        return parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if empty is not None and file.parent.is_dir():
+            return empty
+        raise ValueError(f"{file.parent} is not a run folder: it has no {file.name}") from None
+    except ValueError as error:  # of TOML, of JSON, or of the encoding
+        raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`: the epochs from 0 on, none missing."""
+    rows = []
+    for number, line in enumerate(text.splitlines()):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise ValueError(f"line {number + 1} is not JSON; was it cut off?") from None
+        if rows[-1].get("epoch") != number:
+            raise ValueError(f"line {number + 1} is not epoch {number}")
+    return rows

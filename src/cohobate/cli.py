@@ -1,0 +1,233 @@
+"""The command line. Every mistake of a user ends in one sentence and exit code 2."""
+
+import errno
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+from rich.console import Console
+
+from cohobate.display import show
+from cohobate.interrupt import Interrupted
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Knowledge distillation and self-distillation for image recognition, on any timm network.",
+)
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as seed=1 optim.epochs=10."),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to write to.")]
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file.")],
+    settings: Settings = None,
+    out: Out = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes to train on, a GPU each where there are any.")
+    ] = 1,
+) -> None:
+    """Train a network; on the folder of an earlier run, go on where it stopped."""
+    from cohobate import build, config
+    from cohobate.train import train
+
+    resolved, notes = build.resolve(config.load(file, settings or []))
+    folder = out or build.default_folder(resolved)
+    shown = display()
+    for note in notes:
+        shown.say(note)
+    try:
+        rows = train(resolved, folder, devices=devices, display=shown)
+    except Interrupted as stop:
+        if is_first_process():
+            shown.say(f"{stop}; nothing is lost: the same command goes on from {folder}/last.ckpt")
+        raise
+    if is_first_process():
+        scores = {key: value for key, value in rows[-1].items() if key.startswith("test/")}
+        shown.say(f"{folder}: " + ", ".join(f"{k} {number(k, v)}" for k, v in scores.items()))
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.")],
+    settings: Settings = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+) -> None:
+    """Score a trained network on a split of its data."""
+    from cohobate.train import evaluate
+
+    scores = evaluate(folder, split, settings or [])
+    show(["score", split], [(name, number(name, value)) for name, value in scores.items()])
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN_FOLDER...")],
+    out: Out = None,
+) -> None:
+    """Put finished runs side by side: a table here, and curves in a report."""
+    from cohobate.analysis import comparison, report, tables
+
+    found = comparison.compare(folders)
+    console = Console()
+    if console.is_terminal:
+        console.print(tables.as_rich(found))
+    else:
+        print(tables.as_text(found))
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    folder = out or Path("out/compare")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, render in tables.FORMATS.items():
+        (folder / name).write_text(render(found), encoding="utf-8")
+    print(report.write_report(found, folder / "report.html", title="Comparison", command=command()))
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, to see its options.")] = None,
+) -> None:
+    """List the methods, or show one with its options."""
+    from cohobate import build
+    from cohobate.methods import METHODS
+
+    if name is not None:
+        print(build.describe(name))
+        return
+    show(["method", "idea", "paper"], [(key, *build.idea(METHODS[key])) for key in METHODS])
+
+
+@app.command()
+def models(
+    pattern: Annotated[
+        str, typer.Argument(help="A name, or a pattern such as 'cifar_*' or '*vit*'.")
+    ] = "*",
+) -> None:
+    """List the networks whose names match, or show the stages of one."""
+    from cohobate.models import registry
+
+    names = registry.find(pattern)
+    if len(names) > 1:
+        print("\n".join(names))
+        return
+    facts = registry.facts(names[0])
+    print(
+        f"{names[0]}: {facts.parameters:,} parameters, {facts.macs:,} multiply-adds at {facts.size} pixels"
+    )
+    rows = [(s.module, str(s.channels), str(s.stride)) for s in facts.stages]
+    show(["stage", "channels", "stride"], rows)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("out/demo"),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 5,
+) -> None:
+    """Train a network on a few digits, plainly and with MixSKD, and write a report."""
+    from cohobate.demo import run_demo
+
+    run_demo(out, seeds)
+
+
+def display() -> Any:
+    """A bar in a terminal, lines elsewhere, nothing on any process but the first."""
+    from cohobate.display import Bar, Lines, Silent
+
+    if not is_first_process():
+        return Silent()
+    console = Console()
+    return Bar(console) if console.is_terminal else Lines()
+
+
+def is_first_process() -> bool:
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def number(name: str, value: float) -> str:
+    """A score as people read it: shares in percent, the rest with four digits."""
+    return f"{value:.4f}" if name.endswith("nll") else f"{100 * value:.2f} %"
+
+
+def command() -> str:
+    return " ".join(["cohobate", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Runs the command line. Ends with 2 for a mistake of the user, 1 for a failed training."""
+    try:
+        app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except Interrupted as stop:
+        sys.exit(128 + stop.number)
+    except KeyboardInterrupt:
+        fail("stopped before the first step; nothing was lost", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("COHOBATE_TRACEBACK"):
+            traceback.print_exc()
+        fail(*explain(error))
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The sentence and the exit code of an error."""
+    import torch
+
+    sentence = str(error)
+    if (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in sentence
+    ):
+        return out_of_memory(), 2
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            f"no space is left to write {error.filename}: free some, and the same command goes on",
+            2,
+        )
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}", 2
+    if "more than 1 value per channel" in sentence:
+        return (
+            "batch norm cannot learn from one value: raise data.batch_size to 2 or more a process",
+            2,
+        )
+    if isinstance(error, ValueError | OSError):
+        return sentence, 2
+    if isinstance(error, FloatingPointError):
+        return sentence, 1
+    if not is_first_process():
+        sys.exit(1)
+    return (
+        f"{type(error).__name__}: {sentence.splitlines()[0] if sentence else ''} - this is a fault of"
+        " cohobate; COHOBATE_TRACEBACK=1 shows where",
+        1,
+    )
+
+
+def out_of_memory() -> str:
+    batch = next((a for a in sys.argv if a.startswith("data.batch_size=")), "data.batch_size")
+    return (
+        f"out of memory: lower {batch}, or keep it and raise optim.accumulate while lowering the"
+        " batch; `cohobate methods` says what each method costs beside `supervised`"
+    )
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    print(f"cohobate: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,156 @@
+"""The types that every other module speaks: `Batch` in, `Losses` out, `Method` in between."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+Losses = dict[str, Tensor]
+"""Named scalar losses, already weighted. Training minimises their sum."""
+
+Positive = Annotated[float, Gt(0)]
+"""An option that must be above zero, such as a temperature."""
+Weight = Annotated[float, Ge(0)]
+"""The weight of a loss term: zero or more."""
+Share = Annotated[float, Ge(0), Le(1)]
+"""A fraction of a whole."""
+Count = Annotated[int, Ge(1)]
+"""How many of something: one or more."""
+
+
+def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "") -> ValueError:
+    """The error for a name that is not among `choices`: says the nearest, and where all stand.
+
+    listing: the command that lists the choices; without it they are named in the sentence.
+    """
+    names = sorted(choices)
+    nearest = get_close_matches(value, names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    where = f"`{listing}` lists them" if listing else f"choose from {', '.join(names)}"
+    return ValueError(f"unknown {what} {value!r}: {hint}{where}")
+
+
+class Mixture(NamedTuple):
+    """Who is mixed with whom, and how much: numbers alone, drawn outside the compiled graph.
+
+    partner: (B,) row that each row is mixed with.
+    weight: (B,) share of the row itself; 1 means not mixed.
+    mask: (B, 1, H, W), 1 where the row itself is kept, for CutMix and its kin;
+        `weight` is then the mask's true mean.
+    """
+
+    partner: Tensor
+    weight: Tensor
+    mask: Tensor | None = None
+
+    def blend(self, value: Tensor) -> Tensor:
+        """The same mixture of any per-row value (B, ...).
+
+        Maps (B, ..., H, W) are cut along the mask, resized to H × W, where there is one;
+        anything else is averaged with `weight`.
+        """
+        share = self.weight.reshape(-1, *[1] * (value.ndim - 1))
+        if self.mask is not None and value.ndim >= 4:
+            mask = self.mask
+            if mask.shape[-2:] != value.shape[-2:]:
+                mask = F.interpolate(mask, size=value.shape[-2:], mode="area")
+            share = mask.reshape(len(mask), *[1] * (value.ndim - 3), *mask.shape[-2:])
+        return share * value + (1 - share) * value[self.partner]
+
+
+class Batch(NamedTuple):
+    """One training step's data.
+
+    images: (B, 3, H, W) in [0, 1], never mixed; (B, V, 3, H, W) when the method asks for V > 1 views.
+    targets: (B,) class indices; (B, H, W) for segmentation; B dicts for detection.
+    ids: (B,) position of each image in the training set.
+    mix: how `inputs` and `labels` are mixed, if they are.
+
+    With k companions the batch holds (k + 1) * B rows: the B anchors, then the first companion of
+    every anchor, then the second, and so on.
+    """
+
+    images: Tensor
+    targets: Any
+    ids: Tensor
+    mix: Mixture | None = None
+
+    @property
+    def inputs(self) -> Tensor:
+        """`images`, mixed where `mix` says so."""
+        return self.images if self.mix is None else self.mix.blend(self.images)
+
+    def labels(self, num_classes: int) -> Tensor:
+        """Soft targets (B, num_classes), mixed like `inputs`."""
+        label = F.one_hot(self.targets, num_classes).float()
+        return label if self.mix is None else self.mix.blend(label)
+
+
+class Progress(NamedTuple):
+    """Where training stands, counted from zero. A step is an optimiser step.
+
+    The engine passes `epoch` and `step` as 0-d tensors on the device, so that a compiled method is
+    not compiled anew when they change; write schedules as tensor arithmetic.
+    """
+
+    epoch: Tensor | int
+    epochs: int
+    step: Tensor | int
+    steps: int
+
+
+class Mixing(Protocol):
+    """A way to draw mixtures, such as `cohobate.modules.mixing.Mixup`."""
+
+    def draw(
+        self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
+    ) -> Mixture:
+        """A mixture of the rows of `images` (B, ..., H, W).
+
+        blocks: the rows are that many equal blocks (anchors, first companions, ...), and every
+            block is mixed in the same way within itself.
+        generator: a generator on the CPU; the global one where it is left out.
+        """
+        ...
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Method(nn.Module, ABC, Generic[M]):
+    """A way to train a model: the modules it adds, and the losses of one batch.
+
+    Whatever must survive a restart (heads, teachers, peers, memories) is a sub-module or a buffer,
+    so that `state_dict` is the whole state. Hyper-parameters are keyword-only arguments.
+    """
+
+    model: M
+    views: int = 1
+    """Augmented views wanted of each image."""
+    companions: int = 0
+    """Images of the same class wanted with each image."""
+    mix: Mixing | None = None
+    """The mixing that this method owns; else the run file's [mix] applies."""
+
+    def __init__(self, model: M):
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
+        """The named losses of one batch, each a scalar, already weighted."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after the optimiser has stepped, e.g. to move an EMA teacher."""
+
+    def mixed(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """`batch` with the mixture that `mix` draws for it; `batch` itself where there is none."""
+        if self.mix is None:
+            return batch
+        blocks = self.companions + 1
+        return batch._replace(mix=self.mix.draw(batch.images, blocks=blocks, generator=generator))

@@ -1,0 +1,1 @@
+"""From files and arrays to `Batch` rows: reading, cutting, sampling, augmenting, loading."""

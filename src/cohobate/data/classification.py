@@ -1,0 +1,207 @@
+"""Data sets for classification by name: read, checked, cut into train, val and test, measured."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+from torchvision import datasets
+
+from cohobate.core import unknown
+from cohobate.data.arrays import read_digits, read_npz
+from cohobate.data.folder import read_folder
+from cohobate.data.images import SKIP, BadImage
+from cohobate.data.named import Torchvision
+from cohobate.data.serving import PHOTOGRAPH, measure, natural_size, readable, serve
+from cohobate.data.splits import Found, Reader, Split, halves, portion, take_per_class
+
+HELD_OUT = 0.2
+"""Share of each class that is cut for test from data without a test set."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a named set before it is read; None is found out from the files.
+
+    read: how it is read.
+    augment: the augmentation that the field uses on it; None goes by how it is served.
+    classes, train, test: how many there are; held against what is read.
+    size: side at which it is served, in pixels.
+    channels: 1 for grey, 3 for colour.
+    """
+
+    read: Reader
+    augment: tuple[str, ...] | None = None
+    classes: int | None = None
+    size: int | None = None
+    channels: int | None = None
+    train: int | None = None
+    test: int | None = None
+
+
+_TRAIN, _TEST = {"train": True}, {"train": False}
+_SPLITS = ({"split": "train"}, {"split": "test"})
+_THREE_SPLITS = (*_SPLITS, {"split": "val"})
+_CROP, _CROP_FLIP, _PHOTOGRAPH = ("crop",), ("crop", "flip"), ("resized_crop", "flip")
+
+DATASETS: dict[str, Facts] = {
+    "digits": Facts(read_digits, _CROP, 10, 32, 1, 1198, 599),
+    "cifar10": Facts(
+        Torchvision(datasets.CIFAR10, _TRAIN, _TEST), _CROP_FLIP, 10, 32, 3, 50_000, 10_000
+    ),
+    "cifar100": Facts(
+        Torchvision(datasets.CIFAR100, _TRAIN, _TEST), _CROP_FLIP, 100, 32, 3, 50_000, 10_000
+    ),
+    "fashion_mnist": Facts(
+        Torchvision(datasets.FashionMNIST, _TRAIN, _TEST), _CROP_FLIP, 10, 28, 1, 60_000, 10_000
+    ),
+    "stl10": Facts(
+        Torchvision(datasets.STL10, *_SPLITS, labels="labels"), _CROP_FLIP, 10, 96, 3, 5_000, 8_000
+    ),
+    "svhn": Facts(
+        Torchvision(datasets.SVHN, *_SPLITS, labels="labels"), _CROP, 10, 32, 3, 73_257, 26_032
+    ),
+    "flowers102": Facts(
+        Torchvision(datasets.Flowers102, *_THREE_SPLITS, images="_image_files", labels="_labels"),
+        _PHOTOGRAPH, 102, PHOTOGRAPH, 3, 1_020, 6_149,
+    ),
+    "pets": Facts(
+        Torchvision(
+            datasets.OxfordIIITPet, {"split": "trainval"}, {"split": "test"},
+            images="_images", labels="_labels",
+        ),
+        _PHOTOGRAPH, 37, PHOTOGRAPH, 3, 3_680, 3_669,
+    ),
+    "dtd": Facts(
+        Torchvision(datasets.DTD, *_THREE_SPLITS, images="_image_files", labels="_labels"),
+        _PHOTOGRAPH, 47, PHOTOGRAPH, 3, 1_880, 1_880,
+    ),
+    "folder": Facts(read_folder),
+    "npz": Facts(read_npz, _CROP_FLIP),
+}  # fmt: skip
+"""The data sets by name. A new set of class folders is one line with `read_folder`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A data set, ready to train on.
+
+    name: the name in `DATASETS`.
+    classes: their names, in the order of the targets.
+    size: side of the square images that are served, in pixels.
+    channels: 1 where the files are grey, else 3; 3 are served either way.
+    mean, std: of each served channel over the training images, in units of [0, 1].
+    train, val, test: the splits; None where there is none.
+    augment: names from `AUGMENTS` that suit the set.
+    notes: sentences for the run's summary: what was left out, cut or found unusual.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: Split
+    val: Split | None
+    test: Split | None
+    augment: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def load(
+    name: str,
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    size: int | None = None,
+    val: float = 0.1,
+    per_class: int | None = None,
+    fraction: float = 1.0,
+    skip_bad: bool = False,
+    seed: int = 0,
+) -> ImageSet:
+    """The data set `name` of `DATASETS`.
+
+    root: where it lies; `digits` needs none.
+    download: fetch it to `root` where torchvision can and it is not there.
+    size: side of the images served, in pixels; None takes the set's own.
+    val: share of each class cut from train for validation, unless the data has a val split.
+    per_class, fraction: how many images of each class, which share of the rest, to train on.
+    skip_bad: leave out files that cannot be read, and say so in `notes`.
+    seed: of these cuts. Where a test set has to be cut it is always the same, so that runs and
+        teachers of different seeds share it.
+
+    Raises ValueError for an unknown name, an option out of range or data that is not as it should
+    be, FileNotFoundError for data that is missing, BadImage for a file that cannot be read.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+    _check_options(size, val, per_class, fraction)
+    facts = DATASETS[name]
+    found = facts.read(name, None if root is None else Path(root).expanduser(), download)
+    _compare(name, facts, found)
+    try:
+        found = _cut(readable(found, skip_bad), val, per_class, fraction, seed)
+        size = size or facts.size or natural_size(found.train.images)
+        served = serve(found, size)
+        mean, std, channels = measure(served.train.images, size)
+    except BadImage as error:
+        raise BadImage(error.path, f"{error.reason}; {SKIP}") from error
+    in_memory = isinstance(served.train.images, Tensor)
+    return ImageSet(
+        name=name,
+        classes=served.classes,
+        size=size,
+        channels=facts.channels or channels,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        train=served.train,
+        val=served.val,
+        test=served.test,
+        augment=facts.augment or (_CROP_FLIP if in_memory else _PHOTOGRAPH),
+        notes=served.notes,
+    )
+
+
+def _check_options(size: int | None, val: float, per_class: int | None, fraction: float) -> None:
+    if size is not None and size < 1:
+        raise ValueError(f"data.size={size} should be a number of pixels, 1 or more")
+    if not 0 <= val < 1:
+        raise ValueError(f"data.val={val} should be a share of train: from 0 (none) to below 1")
+    if per_class is not None and per_class < 1:
+        raise ValueError(f"data.per_class={per_class} should be 1 or more images of each class")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"data.fraction={fraction} should be a share: above 0, up to 1 (all)")
+
+
+def _compare(name: str, facts: Facts, found: Found) -> None:
+    """Holds what was read against what is known."""
+    pixels = found.train.images
+    for what, known, read in (
+        ("classes", facts.classes, len(found.classes)),
+        ("training images", facts.train, len(found.train)),
+        ("test images", facts.test, len(found.test) if found.test else 0),
+        ("channels", facts.channels, pixels.shape[1] if isinstance(pixels, Tensor) else None),
+    ):
+        if known is not None and read is not None and read != known:
+            raise ValueError(
+                f"{name} has {known:,} {what} but {read:,} were found in data.root: "
+                "fetch it again, or read it as data.name=folder or npz"
+            )
+
+
+def _cut(found: Found, val: float, per_class: int | None, fraction: float, seed: int) -> Found:
+    """The splits that are missing, cut from train; then the part of train that was asked for."""
+    if found.test is None:
+        train, test = halves(found.train, HELD_OUT, seed=0)
+        note = (
+            f"no val/ or test/ folder: cut {HELD_OUT:.0%} of each class for test, always the same"
+        )
+        found = replace(found, train=train, test=test).noting(note)
+    if found.val is None and val > 0:
+        train, held = halves(found.train, val, seed)
+        found = replace(found, train=train, val=held)
+    train = portion(found.train, fraction, seed)
+    if per_class is not None:
+        train = take_per_class(train, per_class, found.classes, seed)
+    return replace(found, train=train)

@@ -1,0 +1,141 @@
+"""An image file to RGB, whatever its colour mode; a file that cannot be read is named."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+Place = Callable[[int, int], Tensor]
+"""From the width and height of an image to boxes (N, 4): left, top, width, height, in pixels."""
+
+THREADS = min(os.cpu_count() or 1, 16)
+SKIP = "data.skip_bad=true goes on without such files"
+_ORIENTATION = 0x0112  # the EXIF tag; 5 and above turn the image on its side
+
+
+class BadImage(ValueError):
+    """A file that cannot be read as an image; says which and why."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"image {self.path} cannot be read: {self.reason}"
+
+
+def dimensions(path: Path) -> tuple[int, int]:
+    """Width and height as displayed, from the header alone.
+
+    Raises BadImage.
+    """
+    with _reading(path), Image.open(path) as image:
+        return _displayed(image)
+
+
+def parts(path: Path, place: Place, size: int) -> Tensor:
+    """Parts of one image as displayed, each resized, antialiased: uint8 (N, 3, size, size).
+
+    Raises BadImage.
+    """
+    with _reading(path):
+        file = Image.open(path)
+        width, height = _displayed(file)
+    boxes = place(width, height).tolist()
+    with _reading(path), file:
+        image = _decode(file, max(size / min(box[2:]) for box in boxes))
+    across, down = image.width / width, image.height / height  # a JPEG may be decoded smaller
+    views = []
+    for left, top, wide, high in boxes:
+        right, bottom = (
+            min((left + wide) * across, image.width),
+            min((top + high) * down, image.height),
+        )
+        corners = (left * across, top * down, right, bottom)
+        view = image.resize((size, size), Image.Resampling.BILINEAR, box=corners)
+        views.append(torch.from_numpy(np.array(view)).permute(2, 0, 1))
+    return torch.stack(views)
+
+
+def centre(width: int, height: int, share: float = 1.0) -> Tensor:
+    """One box (1, 4): the central square whose side is `share` of the short side."""
+    side = share * min(width, height)
+    return torch.tensor([[(width - side) / 2, (height - side) / 2, side, side]])
+
+
+def stack(paths: Sequence[Path], size: int) -> Tensor:
+    """The central squares of many files, uint8 (N, 3, size, size), read by several threads.
+
+    Raises BadImage.
+    """
+    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+
+    def fill(row: int) -> None:
+        images[row] = parts(paths[row], centre, size)[0]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, range(len(paths))))
+    return images
+
+
+def check(paths: Sequence[Path]) -> list[BadImage]:
+    """Decodes every file, as small as its format allows; returns those that failed."""
+
+    def fault(path: Path) -> BadImage | None:
+        try:
+            with _reading(path), Image.open(path) as image:
+                _decode(image, 0)
+        except BadImage as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [error for error in pool.map(fault, paths) if error]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever a decoder raises, and they raise anything, into BadImage."""
+    try:
+        yield
+    except Image.UnidentifiedImageError as error:
+        raise BadImage(path, "it is not an image of a known format") from error
+    except Exception as error:
+        raise BadImage(path, str(error) or type(error).__name__) from error
+
+
+def _decode(image: Image.Image, share: float) -> Image.Image:
+    """RGB, upright, transparency laid over white; at `share` of the size or more where that is cheap."""
+    if share < 1:
+        width, height = image.size
+        image.draft(None, (int(width * share) or 1, int(height * share) or 1))
+    return _rgb(ImageOps.exif_transpose(image))
+
+
+def _displayed(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = _eight_bits(np.asarray(image))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> Image.Image:
+    """Deep grey to 8 bits: by the range of 16 bits where the values are such, else by their own."""
+    low, high = float(values.min()), float(values.max())
+    if np.issubdtype(values.dtype, np.integer) and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1))
+    return Image.fromarray(scaled.round().astype(np.uint8))

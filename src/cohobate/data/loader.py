@@ -1,0 +1,193 @@
+"""Batches for training and evaluation, from memory or from files, augmented on the device."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cohobate.core import Batch
+from cohobate.data.augment import Augment
+from cohobate.data.images import SKIP, BadImage, Place, centre, parts
+from cohobate.data.sampling import Sampler
+from cohobate.data.splits import Split
+
+EVALUATED = 7 / 8
+"""The share of a photograph's short side that evaluation looks at: 224 of 256 pixels."""
+
+
+class TrainLoader:
+    """Augmented batches of a split, in the order of a sampler.
+
+    augment: names from `AUGMENTS`, applied in that order.
+    size: side of the images served, in pixels; what is in memory has it already.
+    views: augmented views of each image, each with draws of its own.
+    seed: of the augmentation, which is a pure function of (seed, epoch, id, view).
+    workers: processes that read files; None means one a core, at most 8. Memory needs none.
+
+    Raises ValueError for an unknown augmentation, and BadImage while iterating.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        sampler: Sampler,
+        *,
+        augment: Sequence[str],
+        size: int,
+        views: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        workers: int | None = None,
+    ):
+        self.sampler, self.views, self.device = sampler, views, torch.device(device)
+        self.augment = Augment(augment, seed)
+        self.targets = split.targets.to(self.device)
+        if isinstance(split.images, Tensor):
+            assert split.images.shape[-1] == size, "images in memory have the size of their set"
+            self.framed, self.source = False, _Memory(split.images, self.device)
+        else:
+            self.framed = self.augment.frame is not None
+            files = _Files(split.images, size, augment=self.augment, views=views)
+            self.source = _Workers(files, self.device, workers, lasting=True)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from the one at position `start` on.
+
+        images: float32 in [0, 1], (B, 3, size, size), or (B, views, 3, size, size) for views > 1.
+        """
+        for ids, images in self.source.batches(epoch, self.sampler.rows(epoch)[start:]):
+            seen = [self._view(images, epoch, ids, view) for view in range(self.views)]
+            views = seen[0] if self.views == 1 else torch.stack(seen, 1)
+            yield Batch(views.float().div_(255), self.targets[ids], ids)
+
+    def _view(self, images: Tensor, epoch: int, ids: Tensor, view: int) -> Tensor:
+        """One view (B, 3, S, S) of what the source gave: (B, views, 3, S, S) where it framed them."""
+        chosen = images[:, view if self.framed else 0]
+        return self.augment(chosen, epoch, ids, view, self.framed)
+
+
+class EvalLoader:
+    """The images of a split once, in order, as they are; photographs by their central square.
+
+    Process `rank` of `world` takes every `world`-th image. The last batch may be smaller.
+
+    Raises BadImage while iterating.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: int,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        workers: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.device = torch.device(device)
+        self.targets = split.targets.to(self.device)
+        self.rows = torch.arange(rank, len(split), world).split(batch_size)
+        if isinstance(split.images, Tensor):
+            assert split.images.shape[-1] == size, "images in memory have the size of their set"
+            self.source = _Memory(split.images, self.device)
+        else:
+            files = _Files(split.images, size, share=EVALUATED)
+            self.source = _Workers(files, self.device, workers, lasting=False)
+
+    def __len__(self) -> int:
+        """Batches of this process."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for ids, images in self.source.batches(0, self.rows):
+            yield Batch(images[:, 0].float().div_(255), self.targets[ids], ids)
+
+
+class _Memory:
+    """Images that lie on the device once, as one uint8 tensor."""
+
+    def __init__(self, images: Tensor, device: torch.device):
+        self.images = images.to(device)
+
+    def batches(self, epoch: int, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each (B,) of `rows`: itself on the device, and the images (B, 1, 3, S, S)."""
+        for row in rows:
+            ids = row.to(self.images.device, non_blocking=True)
+            yield ids, self.images[ids][:, None]
+
+
+class _Workers:
+    """Images that processes read from files, some batches ahead."""
+
+    def __init__(self, files: "_Files", device: torch.device, workers: int | None, lasting: bool):
+        workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+        self.device = device
+        self.requests: list[tuple[int, list[int]]] = []  # filled anew for every epoch
+        self.loader = DataLoader(
+            files,
+            sampler=self.requests,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=lasting and workers > 0,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # else every epoch would draw from the global one
+        )
+
+    def batches(self, epoch: int, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each (B,) of `rows`: itself on the device, and the images (B, 1 or views, 3, S, S).
+
+        Raises BadImage.
+        """
+        rows = list(rows)
+        self.requests[:] = [(epoch, row.tolist()) for row in rows]
+        for row, images in zip(rows, self.loader):
+            if isinstance(images, BadImage):
+                raise BadImage(images.path, f"{images.reason}; {SKIP}")
+            yield row.to(self.device), images.to(self.device, non_blocking=True)
+
+
+class _Files(Dataset):
+    """Whole batches of files, asked for by (epoch, rows): uint8 (B, 1 or views, 3, S, S).
+
+    A file is read by its central square, of `share` of its short side; or, where `augment` begins
+    with a step that chooses a part itself, by the parts which that draws for each view.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        size: int,
+        *,
+        share: float = 1.0,
+        augment: Augment | None = None,
+        views: int = 1,
+    ):
+        self.paths, self.size, self.share, self.views = paths, size, share, views
+        self.augment = augment
+
+    def __getitem__(self, request: tuple[int, list[int]]) -> Tensor | BadImage:
+        """The batch, or the fault of its first bad file: an error would arrive as a traceback."""
+        epoch, rows = request
+        try:
+            places = self._places(epoch, torch.tensor(rows))
+            return torch.stack(
+                [parts(self.paths[row], place, self.size) for row, place in zip(rows, places)]
+            )
+        except BadImage as error:
+            return error
+
+    def _places(self, epoch: int, ids: Tensor) -> list[Place]:
+        """For each file, the boxes to read, given its width and height."""
+        if self.augment is None or self.augment.frame is None:
+            return [partial(centre, share=self.share)] * len(ids)
+        views = [self.augment.draw(epoch, ids, view)[0] for view in range(self.views)]
+        return [partial(self.augment.frame.boxes, draws) for draws in torch.stack(views, 1)]

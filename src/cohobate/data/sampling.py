@@ -1,0 +1,109 @@
+"""Which images make which batch: a pure function of (seed, epoch)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cohobate.data.draws import generator
+from cohobate.data.splits import apportion
+
+
+class Sampler:
+    """The batches of an epoch, as rows of the training set.
+
+    targets: (N,) class of each image.
+    batch_size: anchors in a batch, over all processes; each process takes an equal slice.
+    companions: images of the same class that follow the anchors, as `Batch` describes.
+    class_weights: how often each class is drawn relative to its share of the images; "balanced"
+        draws every class equally often.
+
+    Every batch is full. Every image appears at least once an epoch (the order wraps around at its
+    end), unless `class_weights` asks for fewer of its class; then each class's images take turns.
+
+    Raises ValueError where `batch_size` or `class_weights` does not fit the data.
+    """
+
+    def __init__(
+        self,
+        targets: Tensor,
+        batch_size: int,
+        *,
+        companions: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        class_weights: str | Sequence[float] | None = None,
+    ):
+        if batch_size > len(targets):
+            raise ValueError(
+                f"data.batch_size={batch_size} is larger than the {len(targets)} training images: "
+                f"choose at most {len(targets)}"
+            )
+        if batch_size % world:
+            raise ValueError(
+                f"data.batch_size={batch_size} cannot be divided among {world} processes: "
+                f"choose a multiple of {world}"
+            )
+        self.targets, self.batch_size, self.companions = targets, batch_size, companions
+        self.seed, self.rank, self.world = seed, rank, world
+        self.counts = torch.bincount(targets)
+        self.members = targets.argsort(stable=True)  # rows, grouped by class
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.quotas = None if class_weights is None else self._quotas(class_weights)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.targets) // self.batch_size)
+
+    def rows(self, epoch: int) -> Tensor:
+        """This process's part of every batch, (batches, (companions + 1) * batch_size / world)."""
+        random = generator(self.seed, epoch)
+        if self.quotas is None:
+            order = torch.randperm(len(self.targets), generator=random)
+            order = torch.cat([order, order[: len(self) * self.batch_size - len(order)]])
+        else:
+            order = self._weighted(self.quotas, random)
+        blocks = [order, *(self._companion(order, random) for _ in range(self.companions))]
+        share = self.batch_size // self.world
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        return torch.cat([block.view(len(self), -1)[:, mine] for block in blocks], 1)
+
+    def _companion(self, anchors: Tensor, random: torch.Generator) -> Tensor:
+        """Another row of each anchor's class; the anchor itself where it is alone."""
+        place = torch.empty_like(self.members)
+        place[self.members] = torch.arange(len(self.members))
+        targets = self.targets[anchors]
+        counts, starts = self.counts[targets], self.starts[targets]
+        draws = torch.rand(len(anchors), generator=random, dtype=torch.float64)
+        steps = 1 + (draws * (counts - 1)).long()
+        return self.members[starts + (place[anchors] - starts + steps) % counts]
+
+    def _quotas(self, class_weights: str | Sequence[float]) -> Tensor:
+        """How many rows of each class (C,) an epoch holds."""
+        rows = len(self) * self.batch_size
+        if class_weights == "balanced":
+            return apportion((self.counts > 0).double(), rows)
+        if isinstance(class_weights, str) or len(class_weights) != len(self.counts):
+            raise ValueError(
+                f"data.class_weights={class_weights!r} does not fit the data: "
+                f'write "balanced" or a list of {len(self.counts)} numbers, one a class'
+            )
+        weights = torch.tensor(class_weights, dtype=torch.float64)
+        shares = weights * self.counts
+        if not weights.isfinite().all() or weights.min() < 0 or shares.sum() == 0:
+            raise ValueError(
+                f"data.class_weights={list(class_weights)} must be finite, "
+                "zero or more, and not all zero"
+            )
+        return apportion(shares, rows)
+
+    def _weighted(self, quotas: Tensor, random: torch.Generator) -> Tensor:
+        """`quotas` rows of each class, all shuffled; within a class in turn, each turn anew."""
+        drawn = []
+        for members, quota in zip(self.members.split(self.counts.tolist()), quotas.tolist()):
+            turns = -(-quota // max(len(members), 1))
+            order = torch.rand(turns, len(members), generator=random).argsort(1)
+            drawn.append(members[order.flatten()[:quota]])
+        rows = torch.cat(drawn)
+        return rows[torch.randperm(len(rows), generator=random)]

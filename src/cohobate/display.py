@@ -1,0 +1,152 @@
+"""What a person sees while a network trains: a progress bar, or a line an epoch without a terminal."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+Row = dict[str, Any]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0:42, 12:05 or 3:04:00."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    tail = f"{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+    return f"{hours}:{tail}" if hours else tail
+
+
+def summary(row: Row, epochs: int) -> str:
+    """One epoch in one line."""
+    losses = [
+        f"{k.removeprefix('train/')} {v:.3f}" for k, v in row.items() if k.startswith("train/")
+    ]
+    scores = [
+        f"{k} {100 * v:.2f} %"
+        for k, v in row.items()
+        if k.endswith(("/top1", "/balanced")) and (k.endswith("/top1") or k.startswith("test/"))
+    ]
+    return "  ".join(
+        [
+            f"epoch {row['epoch'] + 1}/{epochs}",
+            *losses,
+            *scores,
+            f"lr {row['lr']:.4g}",
+            f"{row['images_per_second']:.0f} images/s",
+            duration(row["seconds"]),
+            f"data wait {100 * row['data_wait']:.0f} %",
+        ]
+    )
+
+
+def plain(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as aligned columns that are never wrapped, for pipes and log files."""
+    lines = [list(headings), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table: framed in a terminal, plain elsewhere."""
+    console = Console()
+    if not console.is_terminal:
+        print(plain(headings, rows))
+        return
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+class Lines:
+    """For log files and pipes: one line an epoch."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def begin(self, epoch: int, epochs: int, done: int, steps: int) -> None:
+        self.epochs = epochs
+
+    def step(self, images: int, lr: float, waited: float, losses: dict[str, float]) -> None: ...
+
+    def end(self, row: Row) -> None:
+        print(summary(row, self.epochs), flush=True)
+
+    def say(self, sentence: str) -> None:
+        print(sentence, flush=True)
+
+
+class Silent(Lines):
+    """For every process but the first."""
+
+    def end(self, row: Row) -> None: ...
+
+    def say(self, sentence: str) -> None: ...
+
+
+class Bar(Lines):
+    """For a terminal: a bar over the whole run, with rate, losses, time left and data wait."""
+
+    def __init__(self, console: Console):
+        super().__init__()
+        columns = [
+            TextColumn("[bold]epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[rate]}  {task.fields[left]}  {task.fields[wait]}"),
+            TextColumn("[dim]lr {task.fields[lr]}  {task.fields[losses]}"),
+        ]
+        self.progress = Progress(*columns, console=console, refresh_per_second=4)
+        blank = {"epoch": "", "rate": "", "left": "", "wait": "", "lr": "", "losses": ""}
+        self.task = self.progress.add_task("", total=1, **blank)
+        self.images = self.steps = 0
+        self.began = 0.0
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def begin(self, epoch: int, epochs: int, done: int, steps: int) -> None:
+        if not self.epochs:
+            self.began = time.perf_counter()
+        self.epochs = epochs
+        self.progress.update(
+            self.task,
+            total=epochs * steps,
+            completed=epoch * steps + done,
+            epoch=f"{epoch + 1}/{epochs}",
+        )
+
+    def step(self, images: int, lr: float, waited: float, losses: dict[str, float]) -> None:
+        self.images, self.steps = self.images + images, self.steps + 1
+        passed = time.perf_counter() - self.began
+        self.progress.advance(self.task)
+        task = self.progress.tasks[0]
+        remaining = (task.total or 0) - task.completed
+        fields: dict[str, Any] = {
+            "rate": f"{self.images / passed:.0f} images/s",
+            "left": f"{duration(remaining * passed / self.steps)} left",
+            "wait": f"data wait {100 * waited:.0f} %",
+            "lr": f"{lr:.3g}",
+        }
+        if losses:
+            fields["losses"] = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        self.progress.update(self.task, **fields)
+
+    def end(self, row: Row) -> None:
+        self.progress.console.print(summary(row, self.epochs), style="dim", highlight=False)
+
+    def say(self, sentence: str) -> None:
+        self.progress.console.print(sentence, highlight=False, markup=False)

@@ -1,0 +1,43 @@
+"""What several processes share. Every function is the identity on one process."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def gather(value: Tensor) -> Tensor:
+    """Rows (B, ...) of every process, (world * B, ...) in order of rank; no gradient passes."""
+    if not dist.is_initialized():
+        return value
+    parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, value.contiguous())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def mean(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes."""
+    if not dist.is_initialized():
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
+@torch.no_grad()
+def share_buffers(module: nn.Module) -> None:
+    """Gives every process the buffers (running statistics) of the first one."""
+    if dist.is_initialized():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+@torch.no_grad()
+def least(value: Tensor) -> Tensor:
+    """The element-wise minimum of a tensor over all processes."""
+    if not dist.is_initialized():
+        return value
+    value = value.clone()
+    dist.all_reduce(value, op=dist.ReduceOp.MIN)
+    return value

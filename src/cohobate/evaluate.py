@@ -1,0 +1,46 @@
+"""What a trained network is worth, as name → value."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+from cohobate.core import Batch
+
+
+def classification(
+    model: nn.Module, batches: Iterable[Batch], autocast: AbstractContextManager[Any] | None = None
+) -> dict[str, float]:
+    """Scores of a classifier on the rows of all processes together.
+
+    top1, top5 (with more than 5 classes), balanced (the mean of the classes' accuracies): shares
+    in [0, 1]. nll: mean negative log-likelihood in nats. ece: expected calibration error over 15
+    bins of equal width, Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599.
+    """
+    classes = model.num_classes
+    assert isinstance(classes, int)
+    device = next(model.parameters()).device
+    metrics: dict[str, Metric] = {
+        "top1": MulticlassAccuracy(classes, average="micro"),
+        "balanced": MulticlassAccuracy(classes, average="macro"),
+        "ece": MulticlassCalibrationError(classes, n_bins=15),
+    }
+    if classes > 5:
+        metrics["top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
+    scores = MetricCollection(metrics, compute_groups=False).to(device)
+    nll = MeanMetric().to(device)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast or nullcontext():
+        for batch in batches:
+            logits: Tensor = model(batch.images).float()
+            scores.update(logits.softmax(1), batch.targets)
+            nll.update(F.cross_entropy(logits, batch.targets), weight=len(logits))
+    model.train(was_training)
+    values = {**scores.compute(), "nll": nll.compute()}
+    return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,23 @@
+"""Losses on logits. All of them compute in float32 and in log space."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of scalar losses."""
+    return torch.stack(tuple(terms)).sum()
+
+
+def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""$T^2\,KL(\sigma(t/T)\,\|\,\sigma(s/T))$ of logits (B, C, ...), averaged over all but the classes.
+
+    No gradient reaches `teacher`. Hinton et al., "Distilling the Knowledge in a Neural Network",
+    2015, https://arxiv.org/abs/1503.02531, section 2.
+    """
+    log_p = F.log_softmax(teacher.detach().float() / temperature, dim=1)
+    log_q = F.log_softmax(student.float() / temperature, dim=1)
+    return temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1).mean()

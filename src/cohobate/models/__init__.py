@@ -1,0 +1,7 @@
+"""Networks that predict, and that show what they computed on the way."""
+
+from cohobate.models import cifar
+from cohobate.models.classifier import Classifier, Tail
+from cohobate.models.trace import Model, Stage, Trace
+
+__all__ = ["Classifier", "Model", "Stage", "Tail", "Trace", "cifar"]

@@ -1,0 +1,96 @@
+"""ShuffleNetV2 for small images.
+
+Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV 2018,
+https://arxiv.org/abs/1807.11164, on a 1x1 stem of stride 1 as in RepDistiller
+(https://arxiv.org/abs/1910.10699).
+"""
+
+from typing import Any
+
+import torch
+from timm.models import generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from cohobate.models.cifar._chain import (
+    Chain,
+    ConvNormAct,
+    PostActivation,
+    PostActivationStage,
+    conv_norm,
+    create,
+    default_cfg,
+)
+from cohobate.models.cifar.shufflenetv1 import shuffle
+
+__all__ = ["ShuffleNetV2"]
+
+
+class DownBlock(PostActivation):
+    """Two branches at stride 2, concatenated and shuffled."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        half = out_channels // 2
+        self.left = nn.Sequential(
+            conv_norm(in_channels, in_channels, 3, 2, groups=in_channels),
+            conv_norm(in_channels, half, 1),
+        )
+        self.right = nn.Sequential(
+            ConvNormAct(in_channels, half, 1),
+            conv_norm(half, half, 3, 2, groups=half),
+            conv_norm(half, half, 1),
+        )
+
+    def before_activation(self, x: Tensor) -> Tensor:
+        return shuffle(torch.cat([self.left(x), self.right(x)], 1), 2)
+
+
+class BasicBlock(PostActivation):
+    """One half of the channels passes through, the other is convolved; both are shuffled.
+
+    The half that passes through comes out of a ReLU already, and the last one leaves it as it is.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        half = channels // 2
+        self.right = nn.Sequential(
+            ConvNormAct(half, half, 1),
+            conv_norm(half, half, 3, groups=half),
+            conv_norm(half, half, 1),
+        )
+
+    def before_activation(self, x: Tensor) -> Tensor:
+        kept, changed = x.chunk(2, 1)
+        return shuffle(torch.cat([kept, self.right(changed)], 1), 2)
+
+
+class ShuffleNetV2(Chain):
+    """Stem (B, 24, H, W), then stages of width 116, 232, 464 at stride 2, 4, 8, and 1x1 to 1024."""
+
+    def __init__(self, in_chans: int = 3, **head: Any):
+        widths, depths = (116, 232, 464), (3, 7, 3)
+        in_channels = 24
+        stages = []
+        for width, depth in zip(widths, depths, strict=True):
+            basic = [BasicBlock(width) for _ in range(depth)]
+            stages.append(PostActivationStage(DownBlock(in_channels, width), *basic))
+            in_channels = width
+        super().__init__(
+            stem=ConvNormAct(in_chans, 24, 1),
+            stages=stages,
+            widths=widths,
+            strides=(2, 2, 2),
+            final=ConvNormAct(464, 1024, 1),
+            num_features=1024,
+            **head,
+        )
+
+
+default_cfgs = generate_default_cfgs({"cifar_shufflenetv2": default_cfg()})
+
+
+@register_model
+def cifar_shufflenetv2(pretrained: bool = False, **kwargs) -> ShuffleNetV2:
+    """ShuffleNetV2 of size 1: widths 116, 232, 464."""
+    return create(ShuffleNetV2, "cifar_shufflenetv2", pretrained, 3, **kwargs)

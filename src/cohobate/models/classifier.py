@@ -1,0 +1,205 @@
+"""Any timm network as an image classifier."""
+
+from copy import deepcopy
+from typing import Any, Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cohobate.core import Batch, Losses, unknown
+from cohobate.models.trace import Stage, Trace, read, read_stages
+
+RGB = tuple[float, float, float]
+
+
+class Classifier(nn.Module):
+    """Any timm network as an image classifier that takes raw images in [0, 1].
+
+    arch: timm's name, or one of the `cifar_...` networks.
+    size: height and width of the images; handed on to networks whose size is fixed (most
+        transformers). Left out, it is the network's own.
+    pretrained: load timm's weights (needs a network connection or timm's cache).
+    mean, std: of the channels, to normalise with; the network's own where left out.
+    options: any other keyword goes to `timm.create_model`, e.g. `drop_path_rate`.
+
+    `net` is the timm network itself: `net.state_dict()` has timm's own keys.
+    Raises ValueError for an unknown network or option.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        num_classes: int,
+        *,
+        size: int | None = None,
+        pretrained: bool = False,
+        mean: RGB | None = None,
+        std: RGB | None = None,
+        **options: Any,
+    ):
+        super().__init__()
+        self.net: Any = create(arch, num_classes, size, pretrained, options)
+        own = self.net.pretrained_cfg
+        self.spec = {"arch": arch, "size": size, "mean": mean, "std": std, **options}
+        self.num_classes = num_classes
+        self.kept: list[nn.Module] = []
+        self.size = size or own["input_size"][-1]
+        self.stages = read_stages(self.net)
+        self.register_buffer("mean", torch.tensor(mean or own["mean"]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std or own["std"]).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, num_classes), float32, of images (B, 3, H, W) in [0, 1]."""
+        return self.net(self.normalise(images)).float()
+
+    def trace(self, images: Tensor) -> Trace:
+        """Logits, embedding and the map of every stage, of images (B, 3, H, W) in [0, 1].
+
+        Raises ValueError where timm cannot tap the network.
+        """
+        if not self.stages:
+            raise ValueError(
+                f"model {self.spec['arch']!r} has no stages that timm can tap: choose a network"
+                " of which `cohobate models NAME` prints stages"
+            )
+        return read(self.net, self.normalise(images), self.stages)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def freeze(self, depth: int | Literal["backbone"]) -> None:
+        """Keeps the first `depth` stages with all before them, or all but the classifier, as they are.
+
+        Their batch norm stays in eval mode too. Raises ValueError where there are fewer stages.
+        """
+        if depth == "backbone":
+            heads = set(self.head().modules())
+            self.kept = [m for m in self.net.modules() if not heads & set(m.modules())]
+            frozen = {*self.net.parameters()} - {*self.head().parameters()}
+        elif depth > len(self.stages):
+            raise ValueError(
+                f"model.freeze={depth}: {self.spec['arch']!r} has {len(self.stages)} stages;"
+                ' choose fewer, or "backbone"'
+            )
+        elif depth:
+            self.kept = [getattr(p, name) for p, name in _up_to(self.net, self.stages[depth - 1])]
+            frozen = {*self.net.parameters(recurse=False)}
+            frozen |= {p for part in self.kept for p in part.parameters()}
+        else:
+            self.kept, frozen = [], set[nn.Parameter]()
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def head(self) -> nn.ModuleList:
+        """The layers that turn the embedding into logits; some networks have several."""
+        classifier = self.net.get_classifier()
+        return nn.ModuleList(classifier if isinstance(classifier, tuple) else [classifier])
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        for part in self.kept:
+            part.eval()
+        return self
+
+    def losses(self, batch: Batch) -> Losses:
+        """Cross-entropy with the batch's labels, mixed where the batch is."""
+        logits = self(batch.inputs)
+        label = batch.targets if batch.mix is None else batch.labels(self.num_classes)
+        return {"ce": F.cross_entropy(logits, label)}
+
+    def fresh(self, num_classes: int | None = None) -> "Classifier":
+        """The same architecture with new weights, never pretrained ones."""
+        model = Classifier(num_classes=num_classes or self.num_classes, **self.spec)
+        model.get_buffer("mean").copy_(self.get_buffer("mean"))
+        model.get_buffer("std").copy_(self.get_buffer("std"))
+        return model
+
+    def tail(self, stage: Stage, num_classes: int | None = None) -> "Tail | None":
+        """New copies of everything that follows `stage`, down to a classifier of its own.
+
+        None where the network is no chain of modules from `stage` on, which is found out by
+        comparing the cut network with the whole one.
+        """
+        if not self._is_chain_after(stage):
+            return None
+        return Tail(cut(self.fresh(num_classes).net, stage), self.stages[-1])
+
+    @torch.no_grad()
+    def _is_chain_after(self, stage: Stage) -> bool:
+        whole = deepcopy(self).eval()
+        shape = (2, 3, self.size, self.size)
+        ramp = torch.linspace(0, 1, 6 * self.size**2, device=self.get_buffer("mean").device)
+        trace = whole.trace(ramp.view(shape))
+        try:
+            tail = Tail(cut(whole.net, stage), self.stages[-1])
+            logits = tail.trace(trace.stages[self.stages.index(stage)]).logits
+        except (RuntimeError, ValueError, AttributeError, TypeError, IndexError, AssertionError):
+            return False
+        return logits.shape == trace.logits.shape and torch.allclose(
+            logits, trace.logits, rtol=1e-3, atol=1e-4
+        )
+
+
+class Tail(nn.Module):
+    """The last part of a network, from the output of one stage to the logits."""
+
+    def __init__(self, net: Any, last: Stage):
+        super().__init__()
+        self.net = net
+        self.last = last
+
+    def trace(self, features: Tensor) -> Trace:
+        """Logits, embedding and the map of the last stage, of an earlier stage's map."""
+        return read(self.net, features, [self.last])
+
+
+def cut(net: nn.Module, stage: Stage) -> nn.Module:
+    """`net` with the identity in place of all modules up to and including `stage`."""
+    for parent, name in _up_to(net, stage):
+        setattr(parent, name, nn.Identity())
+    return net
+
+
+def _up_to(net: nn.Module, stage: Stage) -> list[tuple[nn.Module, str]]:
+    """Parent and name of each module registered up to and including that of `stage`."""
+    places = []
+    parent = net
+    *path, last = stage.module.split(".")
+    for depth, name in enumerate((*path, last)):
+        names = [child for child, _ in parent.named_children()]
+        places += [(parent, earlier) for earlier in names[: names.index(name)]]
+        parent = getattr(parent, name) if depth < len(path) else parent
+    return [*places, (parent, last)]
+
+
+def create(
+    arch: str, num_classes: int, size: int | None, pretrained: bool, options: dict[str, Any]
+) -> nn.Module:
+    """A timm network; every way to name it wrongly is a ValueError."""
+    if ":" not in arch and not timm.is_model(arch):
+        raise unknown("model", arch, timm.list_models(), listing="cohobate models")
+    options = {"num_classes": num_classes, "pretrained": pretrained, **options}
+    config = None if ":" in arch else timm.models.get_pretrained_cfg(arch)
+    if size and config and config.fixed_input_size and size != config.input_size[-1]:
+        options.setdefault("img_size", size)
+    try:
+        return timm.create_model(arch, **options)
+    except TypeError as error:
+        name = str(error).split("'")[1] if "'" in str(error) else str(error)
+        if name == "img_size":
+            fixed = config.input_size[-1] if config else "its own"
+            raise ValueError(
+                f"model {arch!r} takes images of {fixed} pixels only, not {size}: data.size={fixed}"
+            ) from error
+        raise ValueError(f"model {arch!r} does not take [model] {name!r}: {error}") from error
+    except Exception as error:
+        if pretrained:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f"the pretrained weights of {arch!r} could not be had ({reason}): check the"
+                " network connection, or set model.pretrained=false"
+            ) from error
+        raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error

@@ -1,0 +1,104 @@
+"""Ways to mix the images of a batch. A mixture is drawn once and handed to all that need it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cohobate.core import Mixing, Mixture, Positive, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixup:
+    """Averages of two images.
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
+    https://arxiv.org/abs/1710.09412, equation 1.
+
+    alpha: both parameters of the Beta distribution that draws the weight.
+    share: fraction of the rows that is mixed, exactly, rounded to whole rows; the others stay as
+        they are (partial mixup, MIX-KD, https://arxiv.org/abs/2211.03946).
+    per: one weight for the whole batch, or one for each sample.
+    """
+
+    alpha: Positive = 0.2
+    share: Share = 1.0
+    per: Literal["batch", "sample"] = "batch"
+
+    def draw(
+        self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
+    ) -> Mixture:
+        rows = len(images) // blocks
+        partner, weight = _pairs(rows, self.alpha, self.share, self.per, generator)
+        return _spread(Mixture(partner, weight), blocks, images.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutMix:
+    """A box of one image in the place of another's.
+
+    Yun et al., "CutMix", ICCV 2019, https://arxiv.org/abs/1905.04899, equations 1 and 2. Labels
+    are weighted by the area that the box really has after it is clipped at the border.
+
+    alpha, share, per: as in `Mixup`; `per` decides on one box a batch or a box each.
+    """
+
+    alpha: Positive = 1.0
+    share: Share = 1.0
+    per: Literal["batch", "sample"] = "batch"
+
+    def draw(
+        self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
+    ) -> Mixture:
+        rows, (height, width) = len(images) // blocks, images.shape[-2:]
+        partner, weight = _pairs(rows, self.alpha, self.share, self.per, generator)
+        centres = 1 if self.per == "batch" else rows
+        centre = torch.rand((centres, 2), generator=generator).expand(rows, 2)
+        inside_y = _span(height, centre[:, 0], (1 - weight).sqrt())
+        inside_x = _span(width, centre[:, 1], (1 - weight).sqrt())
+        mask = 1.0 - (inside_y[:, None, :, None] & inside_x[:, None, None, :]).float()
+        return _spread(Mixture(partner, mask.mean((1, 2, 3)), mask), blocks, images.device)
+
+
+MIXINGS: dict[str, type[Mixing]] = {"cutmix": CutMix, "mixup": Mixup}
+"""The mixings that [mix] in a run file can name."""
+
+
+def _pairs(
+    rows: int, alpha: float, share: float, per: str, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Partner (rows,) and weight (rows,), on the CPU; `share` of the weights is below one."""
+    partner = torch.randperm(rows, generator=generator)
+    weight = _beta(alpha, 1 if per == "batch" else rows, generator).expand(rows).clone()
+    kept = torch.randperm(rows, generator=generator)[round(share * rows) :]
+    weight[kept] = 1.0
+    return partner, weight
+
+
+def _beta(alpha: float, count: int, generator: torch.Generator | None) -> Tensor:
+    """`count` draws from Beta(alpha, alpha), float32; two gamma draws each."""
+    concentration = torch.full((2, count), alpha, dtype=torch.float64)
+    gamma = torch._standard_gamma(concentration, generator=generator).clamp_min(1e-300)
+    return (gamma[0] / gamma.sum(0)).float()
+
+
+def _span(size: int, centre: Tensor, share: Tensor) -> Tensor:
+    """Which of `size` pixels lie in a span around `centre` (rows,), clipped at the border."""
+    half = (size * share / 2).floor()
+    middle = (size * centre).floor()
+    pixel = torch.arange(size)
+    return (pixel >= (middle - half)[:, None]) & (pixel < (middle + half)[:, None])
+
+
+def _spread(mix: Mixture, blocks: int, device: torch.device) -> Mixture:
+    """The same mixture within each of `blocks` blocks of rows, on `device`."""
+    rows = len(mix.partner)
+    offset = torch.arange(blocks).repeat_interleave(rows) * rows
+    return Mixture(
+        (mix.partner.repeat(blocks) + offset).to(device, non_blocking=True),
+        mix.weight.repeat(blocks).to(device, non_blocking=True),
+        None
+        if mix.mask is None
+        else mix.mask.repeat(blocks, 1, 1, 1).to(device, non_blocking=True),
+    )

@@ -1,0 +1,358 @@
+"""One run from its settings to its folder: build, train, score, export."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+import tomllib
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cohobate import build
+from cohobate import config as settings
+from cohobate.config import RunConfig, differences
+from cohobate.core import Batch, Method, Progress
+from cohobate.data.classification import ImageSet
+from cohobate.data.loader import EvalLoader, TrainLoader
+from cohobate.data.sampling import Sampler
+from cohobate.data.splits import Split
+from cohobate.display import Lines
+from cohobate.engine import Row, Training
+from cohobate.modules import frozen_keys
+from cohobate.rundir import RunDir
+from cohobate.tasks import TASKS
+
+SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
+"""What has to be equal for a continued run to end in the same bits."""
+
+
+def train(config: RunConfig, out: str | Path | None, *, devices: int, display: Lines) -> list[Row]:
+    """Trains a run, or goes on with it where its folder says it stopped; returns a row an epoch.
+
+    config: as `build.resolve` gives it.
+    out: the run's folder; by default the one that `build.default_folder` names.
+    devices: processes, on as many GPUs where there are any.
+    Raises ValueError where the settings, the data or the folder do not fit; `Interrupted` on
+    Ctrl-C; FloatingPointError where a loss is not finite; OSError where nothing can be written.
+    """
+    run = RunDir(out or build.default_folder(config))
+    _check_same(run, config)
+    machine = Machine.of(run, config, devices)
+    fabric = machine.launch()
+    torch.manual_seed(config.seed)
+    with fabric.rank_zero_first():
+        data = build.load_data(config)
+    method = build.method(config, data, build.model(config, data))
+    if run.frozen.exists():
+        method.load_state_dict(load_file(run.frozen), strict=False)
+    loader = train_loader(config, data, method, fabric)
+    if fabric.is_global_zero:
+        _open(run, config, machine, method, data, display)
+    fabric.barrier()
+    if machine.compile:
+        method.compile(fullgraph=True)
+    method.to(memory_format=torch.channels_last)
+    backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
+    training = Training(
+        fabric,
+        method,
+        loader,
+        config.optim,
+        config.optim.optimizer(method, backbone),
+        run,
+        evaluate=Scores(config, data, fabric),
+        display=display,
+        seed=config.seed,
+        checkpoint_every=config.checkpoint_every,
+    )
+    with display:
+        rows = training.fit()
+    if fabric.is_global_zero:
+        export(run, training.network, data)
+        if training.ema:
+            save_file(_plain(method.model.net.state_dict()), run.raw_model)
+        left_out = frozen_keys(method)
+        kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
+        save_file(_plain(kept), run.method)
+    fabric.barrier()
+    return rows
+
+
+def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[str, float]:
+    """Scores of the network in a run's folder on a split of its data: "train", "val" or "test".
+
+    overrides: settings such as `data.root=…`, to score it on other data of the same classes.
+    Raises ValueError where the folder holds no trained network, or the data has no such split.
+    """
+    run = RunDir(folder)
+    if not run.config.is_file():
+        raise ValueError(f"{run.path} is no run folder: it holds no config.toml")
+    config = settings.load(run.config, overrides)
+    network = build.load_network(run.path)
+    data = build.load_data(config)
+    if list(data.classes) != list(network.net.pretrained_cfg.get("label_names") or data.classes):
+        raise ValueError(f"{run.path} was trained on other classes than {data.name!r} has")
+    chosen = {"train": data.train, "val": data.val, "test": data.test}.get(split, split)
+    if not isinstance(chosen, Split):
+        has = [name for name in ("train", "val", "test") if getattr(data, name) is not None]
+        raise ValueError(f"--split {split}: this data has {', '.join(has)}")
+    machine = Machine.of(run, config, 1)
+    fabric = machine.launch()
+    network.to(fabric.device, memory_format=torch.channels_last)
+    batches = EvalLoader(
+        chosen,
+        size=data.size,
+        batch_size=config.eval.batch_size,
+        device=fabric.device,
+        workers=config.data.workers,
+    )
+    return TASKS[config.task].evaluate(network, batches, fabric.autocast())
+
+
+def _check_same(run: RunDir, config: RunConfig) -> None:
+    """Raises ValueError where the folder holds a run of other settings."""
+    if not run.config.exists():
+        if run.path.exists() and not run.path.is_dir():
+            raise ValueError(f"--out {run.path} is a file: name a folder")
+        return
+    old = tomllib.loads(run.config.read_text(encoding="utf-8"))
+    changed = differences(old, tomllib.loads(config.toml()))
+    if changed:
+        raise ValueError(
+            f"{run.path} holds a run of other settings (folder → asked):\n  "
+            + "\n  ".join(changed)
+            + f"\nname another folder with --out DIR, or `rm -r {run.path}` to start anew"
+        )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine decides, once for a run: precision, compilation, threads, processes."""
+
+    precision: str
+    compile: bool
+    threads: int
+    devices: int
+    deterministic: bool
+
+    @classmethod
+    def of(cls, run: RunDir, config: RunConfig, devices: int) -> "Machine":
+        """What the run's folder says, else what suits this machine."""
+        stored: dict[str, Any] = {}
+        if run.environment.exists():
+            stored = json.loads(run.environment.read_text(encoding="utf-8"))
+        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        precision = config.precision if config.precision != "auto" else _fast_precision()
+        compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
+        return cls(
+            stored.get("precision", precision),
+            stored.get("compile", compiles),
+            stored.get("threads", max(1, cores // world)),
+            world,
+            config.deterministic,
+        )
+
+    def launch(self) -> Fabric:
+        """Fabric on this machine's processes, started where they are not yet."""
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        several = self.devices > 1
+        if torch.cuda.is_available() and torch.cuda.device_count() < self.devices:
+            raise ValueError(
+                f"--devices {self.devices}: this machine has {torch.cuda.device_count()} GPUs"
+            )
+        fabric = Fabric(
+            accelerator="cuda" if torch.cuda.is_available() else "cpu",
+            devices=self.devices,
+            strategy="ddp" if several else "auto",
+            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+        return fabric
+
+
+def _fast_precision() -> str:
+    """bf16 where the processor computes in it, else float32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "float32"
+
+
+def _open(
+    run: RunDir, config: RunConfig, machine: Machine, method: Method, data: ImageSet, display: Lines
+) -> None:
+    """Writes what a run folder starts with, or compares this machine with the one that wrote it."""
+    here = environment(machine)
+    if run.environment.exists():
+        there = json.loads(run.environment.read_text(encoding="utf-8"))
+        other = [f"{k} {there.get(k)} → {here[k]}" for k in SAME_MACHINE if there.get(k) != here[k]]
+        if other:
+            display.say(
+                f"warning: {run.path} was begun elsewhere ({', '.join(other)}); it goes on, but"
+                " not to the same bits"
+            )
+    else:
+        costs = {"cost": cost(method, data.size), "notes": [*data.notes, *_notes(method)]}
+        run.write(run.config, config.toml())
+        run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
+        if frozen := frozen_keys(method):
+            state = method.state_dict()
+            save_file(_plain({key: state[key] for key in frozen}), run.frozen)
+    for note in (*data.notes, *_notes(method)):
+        display.say(note)
+
+
+def _notes(method: Method) -> list[str]:
+    """What the method's modules have to say, such as how auxiliary branches were made."""
+    return [part.note for part in method.modules() if isinstance(getattr(part, "note", None), str)]
+
+
+def environment(machine: Machine) -> dict[str, Any]:
+    """Where and with what a run is made."""
+    return {
+        "command": shlex.join(["cohobate", *sys.argv[1:]]),
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "cohobate": version("cohobate"),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "timm": timm.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": machine.threads,
+        "devices": machine.devices,
+        "precision": machine.precision,
+        "compile": machine.compile,
+    }
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+
+
+def cost(method: Method, size: int) -> dict[str, Any]:
+    """Parameters deployed and trained; multiply-adds of one image deployed, and of one in training.
+
+    Counted on the meta device: nothing is computed.
+    """
+    ghost = deepcopy(method).to("meta")
+    rows = 4 * (1 + method.companions)
+    views = (method.views,) if method.views > 1 else ()
+    images = torch.empty(rows, *views, 3, size, size, device="meta")
+    ids = torch.empty(rows, dtype=torch.long, device="meta")
+    batch = Batch(images, ids, ids)
+    now = torch.zeros((), device="meta")
+    with FlopCounterMode(display=False) as deployed, torch.no_grad():
+        ghost.model(images.flatten(0, 1)[:1] if views else images[:1])
+    with FlopCounterMode(display=False) as trained:
+        ghost(ghost.mixed(batch), Progress(now, 1, now, 1))
+    return {
+        "parameters": sum(p.numel() for p in method.model.net.parameters()),
+        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "macs": deployed.get_total_flops() // 2,
+        "training_macs": trained.get_total_flops() // 2 // 4,
+    }
+
+
+def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
+    """The training batches that a method wants, on this process."""
+    sampler = Sampler(
+        data.train.targets,
+        config.data.batch_size,
+        companions=method.companions,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        class_weights=config.data.class_weights,
+    )
+    return TrainLoader(
+        data.train,
+        sampler,
+        augment=data.augment if config.data.augment is None else config.data.augment,
+        size=data.size,
+        views=method.views,
+        seed=config.seed,
+        device=fabric.device,
+        workers=config.data.workers,
+    )
+
+
+class Scores:
+    """Scores of a network as `val/…`, at the end as `test/…`, and on demand as `oracle/…`."""
+
+    def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric):
+        self.fabric = fabric
+        self.score = TASKS[config.task].evaluate
+        self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
+        self.once = {"test": data.test}
+        self.load = {
+            "size": data.size,
+            "batch_size": config.eval.batch_size,
+            "device": fabric.device,
+            "workers": config.data.workers,
+            "rank": fabric.global_rank,
+            "world": fabric.world_size,
+        }
+
+    def __call__(self, network: nn.Module, last: bool) -> dict[str, float]:
+        splits = {**self.every, **(self.once if last else {})}
+        return {
+            f"{name}/{key}": value
+            for name, split in splits.items()
+            if split is not None
+            for key, value in self.score(
+                network, EvalLoader(split, **self.load), self.fabric.autocast()
+            ).items()
+        }
+
+
+def export(run: RunDir, network: nn.Module, data: ImageSet) -> None:
+    """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
+    net: Any = deepcopy(network.net).to("cpu", memory_format=torch.contiguous_format)
+    mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
+    facts = {"input_size": (3, data.size, data.size), "mean": mean, "std": std, "crop_pct": 1.0}
+    temporary = run.path / "export.tmp"
+    timm.models.save_for_hf(
+        net,
+        str(temporary),
+        model_config={"label_names": list(data.classes)},
+        safe_serialization=True,
+        data_config=facts,
+    )
+    for name in ("config.json", "model.safetensors"):
+        os.replace(temporary / name, run.path / name)
+    temporary.rmdir()
+
+
+def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors as safetensors wants them: on the CPU, contiguous, none sharing memory."""
+    return {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in state.items()
+    }
