@@ -79,18 +79,18 @@ def compare(
     from cohobate.analysis import comparison, report, tables
 
     found = comparison.compare(folders)
-    console = Console()
-    if console.is_terminal:
-        console.print(tables.as_rich(found))
-    else:
-        print(tables.as_text(found))
-    for warning in found.warnings:
-        print(f"warning: {warning}")
+    show_comparison(found)
     folder = out or Path("out/compare")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, render in tables.FORMATS.items():
-        (folder / name).write_text(render(found), encoding="utf-8")
-    print(report.write_report(found, folder / "report.html", title="Comparison", command=command()))
+    for ending, render in (
+        ("md", tables.as_markdown),
+        ("csv", tables.as_csv),
+        ("json", tables.as_json),
+    ):
+        (folder / f"table.{ending}").write_text(render(found) + "\n", encoding="utf-8")
+    page = folder / "report.html"
+    report.write_report(found, page, title="Comparison", command=command())
+    print(f"curves and details: {page}")
 
 
 @app.command()
@@ -131,22 +131,41 @@ def models(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("out/demo"),
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 3,
 ) -> None:
     """Train a network on a few digits, plainly and with MixSKD, and write a report."""
-    from cohobate.demo import run_demo
+    from cohobate.demo import demo
 
-    run_demo(out, seeds)
+    found, page = demo(out, seeds, display(epochs=False))
+    show_comparison(found)
+    print(f"\nopen {page} in a browser")
 
 
-def display() -> Any:
-    """A bar in a terminal, lines elsewhere, nothing on any process but the first."""
+def show_comparison(found: Any) -> None:
+    from cohobate.analysis import tables
+
+    console = Console()
+    if console.is_terminal:
+        console.print(tables.as_rich(found))
+    else:
+        print(tables.as_text(found))
+    for sentence in found.findings:
+        print(sentence)
+    for sentence in found.warnings:
+        print(f"warning: {sentence}")
+
+
+def display(epochs: bool = True) -> Any:
+    """A bar in a terminal, lines elsewhere, nothing on any process but the first.
+
+    epochs: whether every epoch leaves a line.
+    """
     from cohobate.display import Bar, Lines, Silent
 
     if not is_first_process():
         return Silent()
     console = Console()
-    return Bar(console) if console.is_terminal else Lines()
+    return Bar(console, epochs) if console.is_terminal else Lines(epochs)
 
 
 def is_first_process() -> bool:

@@ -63,9 +63,10 @@ def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 class Lines:
-    """For log files and pipes: one line an epoch."""
+    """For log files and pipes: one line an epoch, where those are wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, each_epoch: bool = True) -> None:
+        self.each_epoch = each_epoch
         self.epochs = 0
 
     def __enter__(self) -> "Lines":
@@ -79,7 +80,8 @@ class Lines:
     def step(self, images: int, lr: float, waited: float, losses: dict[str, float]) -> None: ...
 
     def end(self, row: Row) -> None:
-        print(summary(row, self.epochs), flush=True)
+        if self.each_epoch:
+            print(summary(row, self.epochs), flush=True)
 
     def say(self, sentence: str) -> None:
         print(sentence, flush=True)
@@ -96,8 +98,8 @@ class Silent(Lines):
 class Bar(Lines):
     """For a terminal: a bar over the whole run, with rate, losses, time left and data wait."""
 
-    def __init__(self, console: Console):
-        super().__init__()
+    def __init__(self, console: Console, each_epoch: bool = True):
+        super().__init__(each_epoch)
         columns = [
             TextColumn("[bold]epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
@@ -112,6 +114,8 @@ class Bar(Lines):
         self.began = 0.0
 
     def __enter__(self) -> "Bar":
+        self.images = self.steps = 0
+        self.began = time.perf_counter()
         self.progress.start()
         return self
 
@@ -119,8 +123,6 @@ class Bar(Lines):
         self.progress.stop()
 
     def begin(self, epoch: int, epochs: int, done: int, steps: int) -> None:
-        if not self.epochs:
-            self.began = time.perf_counter()
         self.epochs = epochs
         self.progress.update(
             self.task,
@@ -146,7 +148,9 @@ class Bar(Lines):
         self.progress.update(self.task, **fields)
 
     def end(self, row: Row) -> None:
-        self.progress.console.print(summary(row, self.epochs), style="dim", highlight=False)
+        if self.each_epoch:
+            line = summary(row, self.epochs)
+            self.progress.console.print(line, style="dim", highlight=False)
 
     def say(self, sentence: str) -> None:
         self.progress.console.print(sentence, highlight=False, markup=False)

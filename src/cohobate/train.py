@@ -269,9 +269,9 @@ def cost(method: Method, size: int) -> dict[str, Any]:
     batch = Batch(images, ids, ids)
     now = torch.zeros((), device="meta")
     with FlopCounterMode(display=False) as deployed, torch.no_grad():
-        ghost.model(images.flatten(0, 1)[:1] if views else images[:1])
+        ghost.model.eval()(images.flatten(0, 1)[:1] if views else images[:1])
     with FlopCounterMode(display=False) as trained:
-        ghost(ghost.mixed(batch), Progress(now, 1, now, 1))
+        ghost.train()(ghost.mixed(batch), Progress(now, 1, now, 1))
     return {
         "parameters": sum(p.numel() for p in method.model.net.parameters()),
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),

@@ -27,7 +27,7 @@ class Group:
 
     @property
     def is_baseline(self) -> bool:
-        return self.settings["method.name"] == BASELINE
+        return self.settings["method.name"] == BASELINE and not self.settings.get("mix.name")
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def compare(paths: Iterable[str | Path]) -> Comparison:
     groups = group(finished)
     pairs = [(each, row(each, baseline_of(each, groups))) for each in groups]
     pairs.sort(key=lambda pair: (not pair[0].is_baseline, -pair[1].top1))
-    groups, rows = [each for each, _ in pairs], [row for _, row in pairs]
+    groups, rows = map(list, zip(*pairs))
     return Comparison(groups, rows, unfinished + warnings(groups))
 
 

@@ -83,7 +83,7 @@ def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:
     """What a file of a run folder holds; `empty`, where that is given and there is no such file."""
     try:
         return parse(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if empty is not None and file.parent.is_dir():
             return empty
         raise ValueError(f"{file.parent} is not a run folder: it has no {file.name}") from None

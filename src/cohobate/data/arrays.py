@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cohobate.data.splits import Found, Split, halves, place
+from cohobate.data.splits import Found, Split, existing, halves
 
 LAYOUT = "it should hold train.npz and test.npz (val.npz if you like) with `images` and `labels`"
 IMAGES = "uint8 of shape (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4)"
@@ -30,21 +30,29 @@ def read_npz(name: str, root: Path | None, download: bool) -> Found:
 
     Raises FileNotFoundError for a missing file, ValueError for one that is not like this.
     """
-    folder = place(name, root, LAYOUT)
+    folder = existing(name, root, LAYOUT)
     files = [folder / "train.npz", folder / "test.npz", folder / "val.npz"]
     for path in files[:2]:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: {LAYOUT}")
     arrays = {path: _load(path) for path in files if path.is_file()}
+    checked = {path: _check(path, found) for path, found in arrays.items()}
     classes = _classes(files[0], arrays[files[0]])
-    splits = [_split(path, found, len(classes)) for path, found in arrays.items()]
-    shapes = {tuple(split.images.shape[1:]) for split in splits}
+    for path, (_, targets) in checked.items():
+        wrong = targets[(targets < 0) | (targets >= len(classes))]
+        if len(wrong):
+            raise ValueError(
+                f"{path}: label {int(wrong[0])} is out of range: with the {len(classes)} classes "
+                f"of train.npz, labels run from 0 to {len(classes) - 1}"
+            )
+    shapes = {tuple(images.shape[1:]) for images, _ in checked.values()}
     if len(shapes) > 1:
         raise ValueError(
             f"{folder} holds images of the shapes (channels, height, width) "
             f"{' and '.join(map(str, sorted(shapes)))}: make them the same in all its files"
         )
-    return Found(classes, splits[0], splits[2] if len(splits) > 2 else None, splits[1])
+    train, test, *val = (Split(*pair) for pair in checked.values())
+    return Found(classes, train, val[0] if val else None, test)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -60,7 +68,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _split(path: Path, arrays: dict[str, np.ndarray], classes: int) -> Split:
+def _check(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Images (N, 1 or 3, H, W) uint8 and labels (N,) int64 of one file, if they are such."""
     images, labels = arrays["images"], arrays["labels"]
     if images.ndim == 3:
         images = images[..., None]
@@ -77,26 +86,23 @@ def _split(path: Path, arrays: dict[str, np.ndarray], classes: int) -> Split:
             f"{path} holds {len(images)} images and {len(labels)} labels: "
             "they should be as many, and not none"
         )
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if len(wrong):
-        raise ValueError(
-            f"{path}: label {wrong[0]} is out of range: with {classes} classes, "
-            f"labels run from 0 to {classes - 1}"
-        )
-    return Split(_planes(torch.from_numpy(images)), torch.from_numpy(labels.astype(np.int64)))
+    return _planes(torch.from_numpy(images)), torch.from_numpy(labels.astype(np.int64))
 
 
 def _classes(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file does not name them."""
     if "classes" in arrays:
-        names = tuple(str(name) for name in arrays["classes"].ravel())
+        names = [str(name) for name in arrays["classes"].ravel()]
     else:
-        labels = arrays["labels"]
-        highest = int(labels.max()) if labels.size and labels.dtype.kind in "iu" else 0
-        names = tuple(str(number) for number in range(highest + 1))
+        names = [str(label) for label in np.unique(arrays["labels"])]
+        if names != [str(number) for number in range(len(names))]:
+            raise ValueError(
+                f"{path}: its labels are {', '.join(names[:10])}{', …' if len(names) > 10 else ''} "
+                f"but should run from 0 without a gap, or be named in an array `classes`"
+            )
     if len(names) < 2:
-        raise ValueError(f"{path} has one class only, {names[0]!r}: two or more are needed")
-    return names
+        raise ValueError(f"{path} has {len(names)} class: two or more are needed")
+    return tuple(names)
 
 
 def _planes(images: Tensor) -> Tensor:

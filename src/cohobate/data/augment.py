@@ -70,24 +70,20 @@ class ResizedCrop:
 
     def boxes(self, draws: Tensor, width: int, height: int) -> Tensor:
         """Left, top, width and height (B, 4) in whole pixels of an image of that size."""
-        drawn, ratio, (across, down) = (
-            draws[:, : self.tries],
-            draws[:, self.tries : -2],
-            draws[:, -2:].unbind(1),
-        )
         smallest, largest = self.area
-        area = width * height * (smallest + (largest - smallest) * drawn)
         narrow, wide = (math.log(shape) for shape in self.shape)
-        ratio = (narrow + (wide - narrow) * ratio).exp()
-        sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 2).round()
-        whole = sides.new_tensor([width, height])
-        fits = ((sides >= 1) & (sides <= whole)).all(2)
-        first = fits.byte().argmax(1)  # 0 where none fits
-        side = sides[torch.arange(len(sides), device=sides.device), first]
-        corner = (torch.stack([across, down], 1) * (whole - side + 1)).floor()
-        found = fits.any(1, keepdim=True)
-        central = sides.new_tensor(self.central(width, height))
-        return torch.where(found, torch.cat([corner, side], 1), central)
+        area, shape, place = draws.split([self.tries, self.tries, 2], 1)
+        area = width * height * (smallest + (largest - smallest) * area)
+        shape = (narrow + (wide - narrow) * shape).exp()
+        across, down = (area * shape).sqrt().round(), (area / shape).sqrt().round()
+        fits = (across >= 1) & (across <= width) & (down >= 1) & (down <= height)
+        first = fits.byte().argmax(1, keepdim=True)
+        across, down = across.gather(1, first)[:, 0], down.gather(1, first)[:, 0]
+        left = (place[:, 0] * (width - across + 1)).floor()
+        top = (place[:, 1] * (height - down + 1)).floor()
+        drawn, fixed = (left, top, across, down), self.central(width, height)
+        found = fits.any(1)
+        return torch.stack([torch.where(found, d, f) for d, f in zip(drawn, fixed)], 1)
 
     def central(self, width: int, height: int) -> tuple[int, int, int, int]:
         """The largest central part of an allowed shape: left, top, width, height."""

@@ -201,7 +201,7 @@ def _cut(found: Found, val: float, per_class: int | None, fraction: float, seed:
     if found.val is None and val > 0:
         train, held = halves(found.train, val, seed)
         found = replace(found, train=train, val=held)
-    train = portion(found.train, fraction, seed)
+    train = portion(found.train, fraction, seed) if fraction < 1 else found.train
     if per_class is not None:
         train = take_per_class(train, per_class, found.classes, seed)
     return replace(found, train=train)

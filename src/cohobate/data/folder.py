@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from cohobate.data.splits import Found, Split, place
+from cohobate.data.splits import Found, Split, existing
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
 LAYOUT = "it should hold train/CLASS/*.jpg (and val/, test/ likewise), or CLASS/*.jpg alone"
@@ -16,7 +16,7 @@ def read_folder(name: str, root: Path | None, download: bool) -> Found:
     Raises FileNotFoundError for a missing root, ValueError for another layout, a class without
     images, a single class, or a class that train/ does not have.
     """
-    root = place(name, root, LAYOUT)
+    root = existing(name, root, LAYOUT)
     splits = {split: root / split for split in ("train", "val", "test") if (root / split).is_dir()}
     if splits and "train" not in splits:
         raise ValueError(f"data.root={root} holds {' and '.join(splits)} but no train: {LAYOUT}")

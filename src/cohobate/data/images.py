@@ -16,7 +16,7 @@ Place = Callable[[int, int], Tensor]
 
 THREADS = min(os.cpu_count() or 1, 16)
 SKIP = "data.skip_bad=true goes on without such files"
-_ORIENTATION = 0x0112  # the EXIF tag; 5 and above turn the image on its side
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # an EXIF tag and values of it
 
 
 class BadImage(ValueError):
@@ -120,7 +120,8 @@ def _decode(image: Image.Image, share: float) -> Image.Image:
 
 def _displayed(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
-    return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+    turned = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+    return (height, width) if turned else (width, height)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

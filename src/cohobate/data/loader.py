@@ -152,7 +152,7 @@ class _Workers:
         for row, images in zip(rows, self.loader):
             if isinstance(images, BadImage):
                 raise BadImage(images.path, f"{images.reason}; {SKIP}")
-            yield row.to(self.device), images.to(self.device, non_blocking=True)
+            yield row.to(self.device, non_blocking=True), images.to(self.device, non_blocking=True)
 
 
 class _Files(Dataset):

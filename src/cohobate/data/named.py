@@ -1,6 +1,6 @@
 """Sets that torchvision reads: small images as one array, photographs as paths."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class Torchvision:
     images, labels: the attributes that hold all images, or all paths, and all labels.
     """
 
-    kind: type[VisionDataset]
+    kind: Callable[..., VisionDataset]
     train: Mapping[str, Any]
     test: Mapping[str, Any]
     val: Mapping[str, Any] | None = None

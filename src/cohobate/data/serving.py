@@ -46,7 +46,7 @@ def readable(found: Found, skip_bad: bool) -> Found:
     counts = torch.bincount(found.train.targets, minlength=len(found.classes))
     if counts.min() == 0:
         raise ValueError(
-            f"no image of class {found.classes[counts.argmin()]!r} can be read: "
+            f"no training image of class {found.classes[counts.argmin()]!r} can be read: "
             "repair them or remove the class"
         )
     return found
@@ -60,8 +60,8 @@ def natural_size(images: Tensor | list[Path]) -> int:
     if isinstance(images, Tensor):
         return min(images.shape[2:])
     shapes = [dimensions(path) for path in _sample(images, 200)]
-    width, height = shapes[0]
-    if set(shapes) == {(width, width)} and width == height and width <= SMALL:
+    width = shapes[0][0]
+    if set(shapes) == {(width, width)} and width <= SMALL:
         return width
     short = int(torch.tensor(shapes).amin(1).median())
     return min(max(short // 32 * 32, 32), PHOTOGRAPH)
@@ -72,16 +72,20 @@ def serve(found: Found, size: int) -> Found:
 
     Raises BadImage.
     """
+
+    def served(split: Split) -> Split:
+        if isinstance(split.images, Tensor):
+            return Split(_squares(split.images, size), split.targets)
+        return Split(stack(split.images, size), split.targets)
+
     images = found.train.images
     if isinstance(images, Tensor):
-        if images.shape[2] != images.shape[3]:
-            height, width = images.shape[2:]
+        height, width = images.shape[2:]
+        if height != width:
             found = found.noting(f"images of {width}×{height} are served by their central square")
-        return found.each(lambda split: Split(_squares(split.images, size), split.targets))
+        return found.each(served)
     count = sum(len(split) for split in (found.train, found.val, found.test) if split is not None)
-    if size > SMALL or count * 3 * size**2 > MEMORY:
-        return found
-    return found.each(lambda split: Split(stack(split.images, size), split.targets))
+    return found.each(served) if size <= SMALL and count * 3 * size**2 <= MEMORY else found
 
 
 def measure(images: Tensor | list[Path], size: int) -> tuple[Tensor, Tensor, int]:

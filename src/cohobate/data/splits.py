@@ -49,7 +49,7 @@ class Found:
 
     def each(self, change: Callable[[Split], Split]) -> "Found":
         """The same with every split changed."""
-        val, test = (split and change(split) for split in (self.val, self.test))
+        val, test = (None if s is None else change(s) for s in (self.val, self.test))
         return replace(self, train=change(self.train), val=val, test=test)
 
     def noting(self, note: str) -> "Found":
@@ -66,7 +66,7 @@ class Reader(Protocol):
     def __call__(self, name: str, root: Path | None, download: bool) -> Found: ...
 
 
-def place(name: str, root: Path | None, layout: str) -> Path:
+def existing(name: str, root: Path | None, layout: str) -> Path:
     """`root`, which must be a folder. `layout` says in the error what it should hold.
 
     Raises ValueError where it was not given, FileNotFoundError where it does not exist.
@@ -90,10 +90,13 @@ def halves(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """`split` without `share` of each class, and that share.
 
     Of a class with several images each half gets at least one; a single image stays in the first.
+    Raises ValueError where every class has but one.
     """
     counts = torch.bincount(split.targets)
     quotas = apportion(counts, round(share * len(split))).clamp(min=1)
     quotas = quotas.minimum(counts - 1).clamp(min=0)
+    if quotas.sum() == 0:
+        raise ValueError("each class has one image only: none can be set aside to validate or test")
     drawn = _rank(split.targets, seed) < quotas[split.targets]
     return split.take((~drawn).nonzero().flatten()), split.take(drawn.nonzero().flatten())
 

@@ -1,0 +1,114 @@
+"""The figures and the page: all there, nothing fetched, nothing of the user's read as markup."""
+
+import json
+import re
+
+import pytest
+from markupsafe import escape
+from plotly.offline import get_plotlyjs
+
+from cohobate.analysis import figures
+from cohobate.analysis.comparison import compare
+from cohobate.analysis.report import write_report
+
+EVIL = "</script><script>alert('%{x}')</script>"
+
+
+@pytest.fixture
+def comparison(make_run):
+    runs = [make_run(seed=seed, test=0.8 + seed / 100) for seed in (1, 2)]
+    runs += [
+        make_run(f"<i>{seed}", "mixskd", seed, 0.9, losses=("ce", "<b>"), options={"tag": EVIL})
+        for seed in (1, 2)
+    ]
+    return compare([*runs, make_run("other", "mixskd", 3, 0.7, losses=("ce", "<b>"))])
+
+
+@pytest.fixture
+def page(comparison, tmp_path):
+    path = write_report(
+        comparison, tmp_path / "new" / "report.html", title=EVIL, intro=EVIL, command="a <b> && c"
+    )
+    return path.read_text().replace(get_plotlyjs(), "PLOTLY")
+
+
+def drawn(page):
+    return json.loads(page.partition("const figures = ")[2].partition(";\n")[0])
+
+
+def test_page_is_self_contained(page):
+    assert page.count("PLOTLY") == 1
+    assert not re.search(r"""(src|href)\s*=|@import|url\(|https?://""", page)
+    assert "default-src 'none'" in page
+
+
+def test_every_figure_has_its_place_and_its_curves(page):
+    plots = drawn(page)
+    assert plots.keys() == {"scores", "learning-curves", "term-0", "term-1"}
+    for name, plot in plots.items():
+        assert f'<div id="{name}" class="plot">' in page
+        assert plot["data"]
+
+
+def texts(node, key=""):
+    """Every string of a figure that Plotly draws."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from texts(child, name)
+    elif isinstance(node, list):
+        for child in node:
+            yield from texts(child)
+    elif isinstance(node, str) and key != "legendgroup":
+        yield node
+
+
+def test_nothing_named_by_a_user_is_markup(page):
+    assert page.count("<script>") == page.count("</script>") == 2
+    assert page.count(escape(EVIL)) > 3
+    shown = [*texts(drawn(page))]
+    assert any("&lt;/script&gt;" in text for text in shown)
+    assert not [text for text in shown if re.search(r"<(?!br>|extra></extra>|/extra>)", text)]
+
+
+def test_numbers_tell_their_source(page, comparison):
+    run = comparison.runs[0].path
+    assert f'title="{run / "metrics.jsonl"}\n{comparison.runs[1].path / "metrics.jsonl"}"' in page
+    assert f"{run / 'environment.json'}" in page
+
+
+def test_findings_and_warnings_are_told(page):
+    assert "Not ahead of supervised: mixskd (−11.50)" in page
+    assert "one seed only, so no spread is given: mixskd" in page
+
+
+def test_a_method_keeps_its_colour_and_its_values(comparison):
+    look = figures.styles(comparison)
+    assert look["supervised"].colour == figures.GREY
+    assert len({style.colour for style in look.values()}) == 3
+    curves = figures.learning_curves(comparison).to_dict()
+    assert curves["layout"]["yaxis"]["title"]["text"] == "validation top-1 (%)"
+    means = [trace for trace in curves["data"] if "name" in trace]
+    assert [trace["line"]["color"] for trace in means] == [style.colour for style in look.values()]
+    assert means[0]["x"] == [1, 2, 3]
+    assert means[0]["y"] == pytest.approx([50, 70, 60])
+
+
+def test_more_methods_than_colours_are_still_told_apart(make_run):
+    comparison = compare([make_run(method=f"method{number}") for number in range(14)])
+    assert len(set(figures.styles(comparison).values())) == 14
+
+
+def test_a_term_shows_the_methods_that_have_it(comparison):
+    terms = figures.loss_terms(comparison)
+    named = {
+        term: len({trace["legendgroup"] for trace in figure.to_dict()["data"]})
+        for term, figure in terms.items()
+    }
+    assert named == {"ce": 3, "<b>": 2}
+
+
+def test_curves_fall_back_to_the_loss_without_validation(make_run):
+    comparison = compare([make_run(), make_run(method="kd", top1=(), losses=("ce", "kd"))])
+    figure = figures.learning_curves(comparison).to_dict()
+    assert "training loss" in figure["layout"]["yaxis"]["title"]["text"]
+    assert [4.0, 2.0, 1.0] in [trace["y"] for trace in figure["data"]]

@@ -1,0 +1,110 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torchvision.transforms import RandomResizedCrop
+
+from cohobate.data.augment import AUGMENTS, Augment, Crop, Flip, ResizedCrop
+
+IMAGES = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
+
+
+def draws(step, count=64):
+    return torch.rand(count, step.draws, generator=torch.Generator().manual_seed(1))
+
+
+def test_crop_equals_a_loop():
+    step = Crop()
+    numbers = draws(step)
+    for image, cropped, (v, u) in zip(IMAGES, step(IMAGES, numbers), numbers.tolist()):
+        top, left = int(v * 9), int(u * 9)
+        expected = F.pad(image, (4, 4, 4, 4))[:, top : top + 32, left : left + 32]
+        assert torch.equal(cropped, expected)
+
+
+def test_crop_reaches_every_offset_equally():
+    step = Crop()
+    marked = torch.zeros(9000, 1, 8, 8, dtype=torch.uint8)
+    marked[:, :, 4, 4] = 1  # the padding at 8 pixels is 1, so the mark moves by -1, 0 or 1
+    where = step(marked, draws(step, 9000)).flatten(1).argmax(1)
+    places, counts = where.unique(return_counts=True)
+    assert places.tolist() == [27, 28, 29, 35, 36, 37, 43, 44, 45]
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_flip_equals_a_loop():
+    numbers = draws(Flip())
+    for image, flipped, u in zip(IMAGES, Flip()(IMAGES, numbers), numbers[:, 0].tolist()):
+        assert torch.equal(flipped, image.flip(-1) if u < 0.5 else image)
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (64, 64), (300, 900), (1000, 100)])
+def test_boxes_are_distributed_as_in_torchvision(width, height):
+    step = ResizedCrop()
+    ours = step.boxes(draws(step, 4000), width, height)
+    blank = torch.empty(1, height, width)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        params = [RandomResizedCrop.get_params(blank, step.area, step.shape) for _ in range(4000)]
+    theirs = torch.tensor(params).float()[:, [1, 0, 3, 2]]  # they say top, left, height, width
+    for column in range(4):
+        assert stats.ks_2samp(ours[:, column], theirs[:, column]).pvalue > 1e-4
+    assert (ours[:, :2] >= 0).all()
+    assert (ours[:, 0] + ours[:, 2] <= width).all()
+    assert (ours[:, 1] + ours[:, 3] <= height).all()
+
+
+def test_boxes_where_no_shape_fits_are_central():
+    step = ResizedCrop()
+    boxes = step.boxes(torch.full((1, step.draws), 0.99), 1000, 10)
+    assert boxes.tolist() == [[493, 0, 13, 10]]
+
+
+def test_resized_crop_equals_cropping_then_resizing():
+    step = ResizedCrop()
+    numbers = draws(step)
+    boxes = step.boxes(numbers, 32, 32).long().tolist()
+    for image, resized, (left, top, wide, high) in zip(IMAGES, step(IMAGES, numbers), boxes):
+        part = image[None, :, top : top + high, left : left + wide].float()
+        expected = F.interpolate(part, size=(32, 32), mode="bilinear", align_corners=False)[0]
+        assert (resized.float() - expected).abs().max() <= 0.51  # rounding
+
+
+def test_whole_image_box_changes_nothing(monkeypatch):
+    whole = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).expand(64, -1)
+    monkeypatch.setattr(ResizedCrop, "boxes", lambda *_: whole)
+    assert torch.equal(ResizedCrop()(IMAGES, torch.empty(64, 22)), IMAGES)
+
+
+def test_views_epochs_seeds_and_ids_all_change_the_picture():
+    ids = torch.arange(64)
+    one = Augment(["crop", "flip"], seed=0)
+    view = one(IMAGES, 0, ids, 0)
+    assert torch.equal(one(IMAGES, 0, ids, 0), view)
+    assert not torch.equal(one(IMAGES, 0, ids, 1), view)
+    assert not torch.equal(one(IMAGES, 1, ids, 0), view)
+    assert not torch.equal(one(IMAGES, 0, ids + 64, 0), view)
+    assert not torch.equal(Augment(["crop", "flip"], seed=1)(IMAGES, 0, ids, 0), view)
+
+
+def test_a_picture_does_not_depend_on_its_batch():
+    ids = torch.arange(64)
+    augment = Augment(["resized_crop", "crop", "flip"], seed=0)
+    whole, order = augment(IMAGES, 3, ids, 0), torch.randperm(64)[:10]
+    assert torch.equal(augment(IMAGES[order], 3, ids[order], 0), whole[order])
+
+
+def test_no_augmentation_is_no_change():
+    assert torch.equal(Augment([], seed=0)(IMAGES, 0, torch.arange(64), 0), IMAGES)
+
+
+def test_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"'crops': did you mean 'crop'\?.*flip"):
+        Augment(["crops"], seed=0)
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_keeps_shape_and_type(name):
+    augmented = Augment([name], seed=0)(IMAGES, 0, torch.arange(64), 0)
+    assert augmented.shape == IMAGES.shape
+    assert augmented.dtype == torch.uint8
