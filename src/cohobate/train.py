@@ -32,7 +32,7 @@ from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.engine import Row, Training
-from cohobate.modules import frozen_keys
+from cohobate.modules import Frozen, frozen_keys
 from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
 
@@ -220,8 +220,28 @@ def _open(
         if frozen := frozen_keys(method):
             state = method.state_dict()
             save_file(_plain({key: state[key] for key in frozen}), run.frozen)
+        for doubt in _doubt(method, data):
+            display.say(doubt)
     for note in (*data.notes, *_notes(method)):
         display.say(note)
+
+
+def _doubt(method: Method, data: ImageSet) -> list[str]:
+    """A warning where the method's teacher cannot be told from chance on this data."""
+    frozen = getattr(method, "teacher", None)
+    if not isinstance(frozen, Frozen):
+        return []
+    seen = data.val or data.train
+    first = seen.take(torch.arange(len(seen))[:: max(1, len(seen) // 512)])
+    batches = EvalLoader(first, size=data.size, batch_size=64, workers=0)
+    score = TASKS["classification"].evaluate(frozen.net, batches)["top1"]
+    chance = 1 / len(data.classes)
+    if score > chance + 3 * (chance * (1 - chance) / len(first)) ** 0.5:
+        return []
+    return [
+        f"warning: the teacher is no better than chance on this data: {100 * score:.1f} % of"
+        f" {len(first)} images"
+    ]
 
 
 def _notes(method: Method) -> list[str]:

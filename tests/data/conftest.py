@@ -1,18 +1,10 @@
-"""Pictures and folders of pictures, made up anew for every test."""
+"""Folders of pictures, made anew for every test, and the way to the real ones."""
 
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-
-
-def picture(seed: int, width: int = 32, height: int = 32) -> Image.Image:
-    """Smooth noise, so that resizing and JPEG keep it recognisable."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-    return coarse.resize((width, height), Image.Resampling.BICUBIC)
+from pictures import picture
 
 
 @pytest.fixture

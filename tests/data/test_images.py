@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from pictures import picture
 from PIL import Image
 
 from cohobate.data.images import BadImage, centre, check, dimensions, parts, stack
@@ -108,9 +108,10 @@ def test_orientation(save, orientation):
 
 
 def test_damaged_orientation_is_ignored(save):
-    exif = Image.Exif()
-    exif[0x0112] = "AB"
-    assert dimensions(save(picture(0, 48, 32), "x.jpg", exif=exif)) == (48, 32)
+    text_for_a_number = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0AB\0\0"
+    path = save(picture(0, 48, 32), "x.jpg", exif=text_for_a_number)
+    assert dimensions(path) == (48, 32)
+    assert check([path]) == []
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (481, 643), (1000, 137)])
@@ -126,7 +127,9 @@ def test_smaller_decoding_looks_like_full_decoding(save, width, height):
 def test_boxes_are_left_top_width_height(save):
     image = picture(2, 40, 30)
     view = parts(save(image, "x.png"), lambda w, h: torch.tensor([[10, 5, w - 20, h - 10]]), 20)
-    assert torch.equal(view[0], torch.tensor(np.array(image.crop((10, 5, 30, 25)))).permute(2, 0, 1))
+    assert torch.equal(
+        view[0], torch.tensor(np.array(image.crop((10, 5, 30, 25)))).permute(2, 0, 1)
+    )
 
 
 def test_stack_takes_central_squares(save):
@@ -138,7 +141,10 @@ def test_stack_takes_central_squares(save):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif", "bmp"])
 def test_truncated_files_are_named(save, truncate, suffix):
-    good, bad = save(picture(0, 200, 200), f"good.{suffix}"), save(picture(0, 200, 200), f"b.{suffix}")
+    good, bad = (
+        save(picture(0, 200, 200), f"good.{suffix}"),
+        save(picture(0, 200, 200), f"b.{suffix}"),
+    )
     faults = check([good, truncate(bad), good])
     assert [fault.path for fault in faults] == [bad]
     with pytest.raises(BadImage, match=rf"image .*b\.{suffix} cannot be read: \S"):
@@ -146,7 +152,8 @@ def test_truncated_files_are_named(save, truncate, suffix):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "not an image"), (b"hello", "not an image"), (None, "No such file")]
+    ("content", "reason"),
+    [(b"", "not an image"), (b"hello", "not an image"), (None, "No such file")],
 )
 def test_what_is_no_image_is_named(tmp_path, content, reason):
     path = tmp_path / "x.jpg"

@@ -84,7 +84,10 @@ def test_weights_are_relative_to_the_share_of_a_class():
     [
         ({"batch_size": 104}, r"data\.batch_size=104 is larger than the 103 training images"),
         ({"batch_size": 15, "world": 2}, r"data\.batch_size=15 cannot be divided among 2"),
-        ({"class_weights": "balance"}, r'data\.class_weights=\'balance\' .* "balanced" or a list of 5'),
+        (
+            {"class_weights": "balance"},
+            r'data\.class_weights=\'balance\' .* "balanced" or a list of 5',
+        ),
         ({"class_weights": [1.0, 2.0]}, r"data\.class_weights=\[1\.0, 2\.0\] .* a list of 5"),
         ({"class_weights": [1, 1, 1, 1, -1]}, r"data\.class_weights=\[1, 1, 1, 1, -1\] must be"),
         ({"class_weights": [0.0] * 5}, "not all zero"),

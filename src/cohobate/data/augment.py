@@ -96,13 +96,11 @@ class ResizedCrop:
         size = images.shape[-1]
         corner, side = self.boxes(draws, size, size).split(2, 1)
         line = (torch.arange(size, device=images.device) + 0.5) / size
-        points = corner[..., None] + (side[..., None] * line - 0.5).clamp(min=0)
-        points = points.minimum((corner + side - 1)[..., None])  # nothing from outside the part
-        across, down = (points * (2 / max(size - 1, 1)) - 1).unbind(1)  # (B, S), from -1 to 1
+        across, down = ((corner[..., None] + side[..., None] * line) * (2 / size) - 1).unbind(1)
         grid = torch.stack(
             [across[:, None].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], 3
         )
-        resized = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=True)
+        resized = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
         return resized.round().to(images.dtype)
 
 

@@ -142,25 +142,9 @@ def load(
     _compare(name, facts, found)
     try:
         found = _cut(readable(found, skip_bad), val, per_class, fraction, seed)
-        size = size or facts.size or natural_size(found.train.images)
-        served = serve(found, size)
-        mean, std, channels = measure(served.train.images, size)
+        return _serve(name, facts, found, size)
     except BadImage as error:
         raise BadImage(error.path, f"{error.reason}; {SKIP}") from error
-    in_memory = isinstance(served.train.images, Tensor)
-    return ImageSet(
-        name=name,
-        classes=served.classes,
-        size=size,
-        channels=facts.channels or channels,
-        mean=tuple(mean.tolist()),
-        std=tuple(std.tolist()),
-        train=served.train,
-        val=served.val,
-        test=served.test,
-        augment=facts.augment or (_CROP_FLIP if in_memory else _PHOTOGRAPH),
-        notes=served.notes,
-    )
 
 
 def _check_options(size: int | None, val: float, per_class: int | None, fraction: float) -> None:
@@ -205,3 +189,24 @@ def _cut(found: Found, val: float, per_class: int | None, fraction: float, seed:
     if per_class is not None:
         train = take_per_class(train, per_class, found.classes, seed)
     return replace(found, train=train)
+
+
+def _serve(name: str, facts: Facts, found: Found, size: int | None) -> ImageSet:
+    """The set as it is trained on, and what was found out about it. Raises BadImage."""
+    size = size or facts.size or natural_size(found.train.images)
+    found = serve(found, size)
+    mean, std, channels = measure(found.train.images, size)
+    in_memory = isinstance(found.train.images, Tensor)
+    return ImageSet(
+        name=name,
+        classes=found.classes,
+        size=size,
+        channels=facts.channels or channels,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        train=found.train,
+        val=found.val,
+        test=found.test,
+        augment=facts.augment or (_CROP_FLIP if in_memory else _PHOTOGRAPH),
+        notes=found.notes,
+    )

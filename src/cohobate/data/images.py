@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +49,10 @@ def parts(path: Path, place: Place, size: int) -> Tensor:
         width, height = _displayed(file)
     boxes = place(width, height).tolist()
     with _reading(path), file:
-        image = _decode(file, max(size / min(box[2:]) for box in boxes))
-    across, down = image.width / width, image.height / height  # a JPEG may be decoded smaller
+        image, scale = _decode(file, max(size / min(box[2:]) for box in boxes))
     views = []
     for left, top, wide, high in boxes:
-        right, bottom = (
-            min((left + wide) * across, image.width),
-            min((top + high) * down, image.height),
-        )
-        corners = (left * across, top * down, right, bottom)
+        corners = (scale * left, scale * top, scale * (left + wide), scale * (top + high))
         view = image.resize((size, size), Image.Resampling.BILINEAR, box=corners)
         views.append(torch.from_numpy(np.array(view)).permute(2, 0, 1))
     return torch.stack(views)
@@ -79,8 +74,9 @@ def stack(paths: Sequence[Path], size: int) -> Tensor:
     def fill(row: int) -> None:
         images[row] = parts(paths[row], centre, size)[0]
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(fill, range(len(paths))))
+    with ThreadPool(THREADS) as pool:
+        for _ in pool.imap(fill, range(len(paths)), chunksize=16):
+            pass
     return images
 
 
@@ -95,8 +91,8 @@ def check(paths: Sequence[Path]) -> list[BadImage]:
             return error
         return None
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        return [error for error in pool.map(fault, paths) if error]
+    with ThreadPool(THREADS) as pool:
+        return [error for error in pool.imap(fault, paths, chunksize=16) if error]
 
 
 @contextmanager
@@ -110,12 +106,16 @@ def _reading(path: Path) -> Iterator[None]:
         raise BadImage(path, str(error) or type(error).__name__) from error
 
 
-def _decode(image: Image.Image, share: float) -> Image.Image:
-    """RGB, upright, transparency laid over white; at `share` of the size or more where that is cheap."""
-    if share < 1:
-        width, height = image.size
-        image.draft(None, (int(width * share) or 1, int(height * share) or 1))
-    return _rgb(ImageOps.exif_transpose(image))
+def _decode(image: Image.Image, share: float) -> tuple[Image.Image, float]:
+    """RGB, upright, transparency laid over white; and the scale at which it was decoded.
+
+    A JPEG is decoded at the smallest scale, down to 1/8, that is not below `share`.
+    """
+    width, height = image.size
+    wanted = (int(width * share) or 1, int(height * share) or 1)
+    drafted = image.draft(None, wanted) if share < 1 else None
+    scale = drafted[1][2] / width if drafted else 1.0  # exact, where sizes are rounded up
+    return _rgb(ImageOps.exif_transpose(image)), scale
 
 
 def _displayed(image: Image.Image) -> tuple[int, int]:

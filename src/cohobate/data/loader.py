@@ -95,7 +95,7 @@ class EvalLoader:
     ):
         self.device = torch.device(device)
         self.targets = split.targets.to(self.device)
-        self.rows = torch.arange(rank, len(split), world).split(batch_size)
+        self.rows = torch.arange(len(split))[rank::world].split(batch_size)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
             self.source = _Memory(split.images, self.device)

@@ -89,7 +89,7 @@ def serve(found: Found, size: int) -> Found:
 
 
 def measure(images: Tensor | list[Path], size: int) -> tuple[Tensor, Tensor, int]:
-    """Mean (3,) and standard deviation (3,) in units of [0, 1]; channels, 1 where all is grey.
+    """Mean (3,) and standard deviation (3,) in units of [0, 1]; channels, 1 where all is grey, else 3.
 
     Of files, a sample is measured. A constant channel is given the deviation 1, to divide by.
     Raises BadImage.

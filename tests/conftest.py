@@ -1,0 +1,56 @@
+"""What all tests share: the command line in this process, and real images where they are."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "runs" / "smoke" / "classification.toml"
+DATA = Path(os.environ.get("COHOBATE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+class Ran:
+    """How a command ended: its exit code and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture()
+def cohobate(monkeypatch, capsys, tmp_path):
+    """Runs a command line in this process, in an empty folder, and returns a `Ran`."""
+    from cohobate.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["cohobate", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture()
+def smoke(cohobate):
+    """Trains the smoke run with settings, in a folder, for one epoch unless told."""
+
+    def run(out, *settings, epochs=1) -> Ran:
+        return cohobate("train", SMOKE, f"optim.epochs={epochs}", *settings, "--out", out)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real image sets; skips where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no image sets in {DATA}; set COHOBATE_TEST_DATA to their folder")
+    return DATA

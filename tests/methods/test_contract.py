@@ -1,0 +1,226 @@
+"""What every method promises the engine, for every method on a CNN and on a transformer.
+
+A new method is tested by standing in METHODS; a line in VARIANTS adds an option that takes another
+way through its code.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+
+from cohobate.core import Batch, Method, Progress
+from cohobate.losses import total
+from cohobate.methods import METHODS
+from cohobate.models import Classifier
+from cohobate.modules import EMA, Frozen, mixing
+
+CLASSES, SIZE, ROWS, SAMPLES = 5, 32, 6, 20
+BACKBONES: dict[str, Callable[[], Classifier]] = {
+    "cnn": lambda: Classifier("cifar_resnet8", CLASSES),
+    "transformer": lambda: Classifier(
+        "vit_tiny_patch16_224", CLASSES, img_size=SIZE, patch_size=8, depth=4
+    ),
+}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "cutmix": [{"per": "sample"}],
+    "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
+}
+CASES = {
+    "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
+    for name in METHODS
+    for given in ({}, *VARIANTS.get(name, []))
+}
+
+
+def options(kind: type[Method]) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of a method."""
+    parameters = inspect.signature(kind).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def made(name: str, model: Classifier, **given: Any) -> Method:
+    """A method around `model`; a teacher and the number of samples where it asks for them."""
+    if "teacher" in options(METHODS[name]):
+        given.setdefault("teacher", Classifier("cifar_resnet8", model.num_classes))
+    if "samples" in options(METHODS[name]):
+        given.setdefault("samples", SAMPLES)
+    return METHODS[name](model, **given)
+
+
+def now(epoch: int = 1, step: int = 3) -> Progress:
+    return Progress(torch.tensor(epoch), 4, torch.tensor(step), 12)
+
+
+def batch_for(method: Method, seed: int = 1) -> Batch:
+    """A batch of the shape that the method wants, mixed where it mixes."""
+    draw = torch.Generator().manual_seed(seed)
+    views = (method.views,) if method.views > 1 else ()
+    rows = ROWS * (1 + method.companions)
+    images = torch.rand(rows, *views, 3, SIZE, SIZE, generator=draw)
+    targets = torch.arange(ROWS).remainder(CLASSES).repeat(1 + method.companions)
+    return method.mixed(Batch(images, targets, torch.arange(rows)), draw)
+
+
+def networks(method: Method) -> list[nn.Module]:
+    """The networks that the method holds and does not train."""
+    return [part for part in method.modules() if isinstance(part, Frozen | EMA)]
+
+
+@pytest.fixture(params=BACKBONES)
+def model(request) -> Classifier:
+    torch.manual_seed(0)
+    return BACKBONES[request.param]()
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> tuple[str, dict[str, Any]]:
+    return CASES[request.param]
+
+
+@pytest.fixture
+def method(case, model) -> Method:
+    name, given = case
+    return made(name, model, **given)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_is_named_final_and_described(name):
+    kind = METHODS[name]
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+    assert (kind.__module__, snake.replace("_", "")) == (
+        f"cohobate.methods.{name}",
+        name.replace("_", ""),
+    )
+    assert kind.__base__ is Method
+    doc = inspect.cleandoc(kind.__doc__ or "")
+    assert re.search(r"https?://", doc)
+    assert [option for option in options(kind) if f"\n{option}" not in doc and option != "samples"] == []
+    assert all(p.default is not p.empty for o, p in options(kind).items() if o not in ("teacher", "samples"))
+
+
+def test_losses_are_named_finite_scalars(method):
+    losses = method(batch_for(method), now())
+    assert losses
+    for name, loss in losses.items():
+        assert name.isidentifier()
+        assert (loss.shape, loss.dtype) == ((), torch.float32), name
+        assert loss.isfinite(), name
+    assert total(losses.values()).requires_grad
+
+
+def test_every_trainable_parameter_gets_a_gradient(method):
+    """DDP raises at the next step where a trainable parameter takes no part in the losses."""
+    total(method(batch_for(method), now()).values()).backward()
+    assert [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+def test_networks_that_are_not_trained_stay_as_they_are(method):
+    before = [deepcopy(part.state_dict()) for part in networks(method)]
+    own = {key for key, p in method.named_parameters() if "teacher" in options(type(method))}
+    assert bool(networks(method)) == bool(own)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1, weight_decay=0.1)
+    method.eval().train()
+    for step in range(2):
+        total(method(batch_for(method, step), now(step=step)).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for part, state in zip(networks(method), before):
+        assert not any(module.training for module in part.modules())
+        assert not any(p.requires_grad for p in part.parameters())
+        torch.testing.assert_close(part.state_dict(), state, rtol=0, atol=0)
+
+
+def test_no_gradient_reaches_a_teacher_that_would_take_one(method):
+    for part in networks(method):
+        part.requires_grad_(True)
+    total(method(batch_for(method), now()).values()).backward()
+    assert all(p.grad is None for part in networks(method) for p in part.parameters())
+
+
+def test_state_dict_is_the_whole_state(method, case, model):
+    batch = batch_for(method)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
+    total(method(batch, now(0, 0)).values()).backward()
+    optimizer.step()
+    method.after_step(now(0, 0))
+    name, given = case
+    twin = made(name, model.fresh(), **given)
+    different = twin(batch, now())
+    twin.load_state_dict(deepcopy(method.state_dict()), strict=True)
+    expected, actual = method(batch, now()), twin(batch, now())
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+    assert any(different[name] != expected[name] for name in expected)
+
+
+def test_random_numbers_come_with_the_batch(method):
+    """Else the draws of a compiled, of a resumed and of a distributed run would not agree."""
+    batch, state = batch_for(method), torch.get_rng_state()
+    method(batch, now())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_looks_at_no_value(method):
+    """On the meta device nothing can be read: no `.item()`, no branch on a tensor."""
+    ghost, batch = deepcopy(method).to("meta"), batch_for(method)
+    mix = batch.mix and type(batch.mix)(*(v if v is None else v.to("meta") for v in batch.mix))
+    batch = Batch(batch.images.to("meta"), batch.targets.to("meta"), batch.ids.to("meta"), mix)
+    here = torch.zeros((), device="meta")
+    losses = ghost(batch, Progress(here, 4, here, 12))
+    assert {loss.device.type for loss in losses.values()} == {"meta"}
+
+
+def test_compiles_to_one_graph_whatever_the_progress(method):
+    torch.compiler.reset()
+    batches = [batch_for(method, seed) for seed in range(2)]
+    times = [now(0, 0), now(1, 3), now(3, 11)]
+    twin = deepcopy(method)
+    expected = [method(batch, time) for batch in batches for time in times]
+    counter = CompileCounter()
+    twin.compile(fullgraph=True, backend=counter)
+    actual = [twin(batch, time) for batch in batches for time in times]
+    torch.testing.assert_close(actual, expected)
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize(
+    "mix", [mixing.Mixup(per="sample"), mixing.CutMix(share=0.5)], ids=["mixup", "cutmix"]
+)
+def test_works_under_any_mixing(method, mix):
+    batch = batch_for(method)
+    before = method(batch, now())
+    method.mix = mix
+    after = method(method.mixed(batch, torch.Generator().manual_seed(3)), now())
+    assert after.keys() == before.keys()
+    assert all(loss.isfinite() for loss in after.values())
+    assert total(after.values()) != total(before.values())
+
+
+def test_losses_are_float32_under_bf16_autocast(method):
+    batch = batch_for(method)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = method(batch, now())
+    total(losses.values()).backward()
+    full = method(batch, now())
+    for name, loss in losses.items():
+        assert loss.dtype is torch.float32, name
+        torch.testing.assert_close(loss, full[name], rtol=0.1, atol=0.05)
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+def test_channels_last_changes_nothing(method):
+    batch = batch_for(method)
+    expected = method(batch, now())
+    method.to(memory_format=torch.channels_last)
+    images = batch.images
+    if images.ndim == 4:
+        images = images.to(memory_format=torch.channels_last)
+    actual = method(batch._replace(images=images), now())
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
