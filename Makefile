@@ -35,6 +35,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cohobate needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1): try \`make install PYTHON=python3.11\`" >&2; exit 1; }
 	@echo "installing into .venv; the first time takes minutes, since PyTorch is large"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
-	@$(BIN)/python -m pip install -q --upgrade pip
-	@$(BIN)/python -m pip install -q -e '.[dev]' -c constraints.txt
+	@$(BIN)/python -m pip install -qq --upgrade pip
+	@$(BIN)/python -m pip install -qq -e '.[dev]' -c constraints.txt
 	@touch $@

@@ -55,7 +55,7 @@ def main() -> None:
     optimizer = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
     for step, batch in enumerate(loader):
         losses = method(Batch(*batch), Progress(0, 1, step, len(loader)))
-        sum(losses.values(), torch.zeros(())).backward()
+        sum(losses.values()).backward()
         optimizer.step()
         optimizer.zero_grad()
         if step % 5 == 4:

@@ -17,14 +17,10 @@ from cohobate.data import classification
 from cohobate.methods.mixskd import MixSKD
 
 torch.manual_seed(0)
-data = classification.load("digits")
+data = classification.load("digits", per_class=80)
 assert data.test is not None
-images, targets = (
-    torch.as_tensor(data.train.images).float() / 255,  # (N, 3, 32, 32) in [0, 1]
-    data.train.targets,  # (N,)
-)
-test_images = torch.as_tensor(data.test.images).float() / 255
-rows = TensorDataset(images, targets, torch.arange(len(images)))
+images = torch.as_tensor(data.train.images).float() / 255  # (N, 3, 32, 32) in [0, 1]
+rows = TensorDataset(images, data.train.targets, torch.arange(len(images)))
 loader = DataLoader(rows, batch_size=32, shuffle=True, drop_last=True)
 EPOCHS = 2
 
@@ -35,12 +31,13 @@ for epoch in range(EPOCHS):
     for step, (images, targets, ids) in enumerate(loader):
         batch = method.mixed(Batch(images, targets, ids))  # draws the mixture that MixSKD wants
         losses = method(batch, Progress(epoch, EPOCHS, step, EPOCHS * len(loader)))
-        sum(losses.values(), torch.zeros(())).backward()
+        sum(losses.values()).backward()
         optimizer.step()
         optimizer.zero_grad()
     terms = "  ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
     print(f"epoch {epoch + 1}/{EPOCHS}  {terms}")
 
+test_images = torch.as_tensor(data.test.images).float() / 255
 with torch.no_grad():
     right = (model.eval()(test_images).argmax(1) == data.test.targets).float().mean()
 print(f"test top-1 {100 * right:.2f} %")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import SMOKE
 from safetensors.torch import load_file
 
 from cohobate import build, config
+from conftest import SMOKE
 
 
 def rows(folder) -> list[dict]:
@@ -29,7 +29,13 @@ def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
     assert "test/top1" not in found[0]
     assert found[0]["step"] >= 20
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"config.toml", "environment.json", "last.ckpt", "model.safetensors", "config.json"} <= names
+    assert {
+        "config.toml",
+        "environment.json",
+        "last.ckpt",
+        "model.safetensors",
+        "config.json",
+    } <= names
     assert not [name for name in names if name.endswith(".tmp")]
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["cost"]["parameters"] == 78_042
@@ -108,7 +114,9 @@ def test_accumulated_batches_are_one_step(smoke, tmp_path):
 
 def test_a_frozen_backbone_stays_and_its_classifier_learns(smoke, tmp_path):
     smoke(tmp_path / "first")
-    ran = smoke(tmp_path / "second", f"init={tmp_path / 'first'}", "model.freeze=backbone", "seed=5")
+    ran = smoke(
+        tmp_path / "second", f"init={tmp_path / 'first'}", "model.freeze=backbone", "seed=5"
+    )
     assert ran.code == 0, ran.err
     one, two = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "second"))
     moved = {key for key in one if not torch.equal(one[key], two[key])}
@@ -130,7 +138,9 @@ def test_a_lower_rate_for_the_backbone_moves_it_less(smoke, tmp_path):
 
 @pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
 def test_any_mixing_crosses_a_method_that_owns_none(smoke, tmp_path, mixing):
-    ran = smoke(tmp_path / "run", "method.name=label_smoothing", f"mix.name={mixing}", "mix.share=0.5")
+    ran = smoke(
+        tmp_path / "run", "method.name=label_smoothing", f"mix.name={mixing}", "mix.share=0.5"
+    )
     assert ran.code == 0, ran.err
 
 
@@ -167,7 +177,7 @@ def test_npz_and_class_weights(smoke, tmp_path):
     random = np.random.default_rng(0)
     for name, count in (("train", 90), ("test", 30)):
         labels = np.arange(count) % 3
-        images = (labels[:, None, None, None] * 80 + random.integers(0, 60, (count, 24, 24, 1)))
+        images = labels[:, None, None, None] * 80 + random.integers(0, 60, (count, 24, 24, 1))
         np.savez(tmp_path / f"{name}.npz", images=images.astype(np.uint8), labels=labels)
     ran = smoke(
         tmp_path / "run",

@@ -7,7 +7,6 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 
@@ -184,21 +183,22 @@ def command() -> str:
 def main() -> None:
     """Runs the command line. Ends with 2 for a mistake of the user, 1 for a failed training."""
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
+    except typer.Abort:
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except Interrupted as stop:
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         fail("stopped before the first step; nothing was lost", 130)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `cohobate models | head`: nobody reads on, and that is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong command or option, found by typer
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
         if os.environ.get("COHOBATE_TRACEBACK"):
             traceback.print_exc()
         fail(*explain(error))

@@ -28,7 +28,9 @@ def demo(out: Path, seeds: int, display: Lines) -> tuple[Comparison, Path]:
             for method in METHODS:
                 settings = config.load(file, [f"method.name={method}", f"seed={seed}"])
                 folder = out / "runs" / method / f"seed{seed}"
-                display.say(f"run {len(folders) + 1} of {seeds * len(METHODS)}: {method}, seed {seed}")
+                display.say(
+                    f"run {len(folders) + 1} of {seeds * len(METHODS)}: {method}, seed {seed}"
+                )
                 rows = train(build.resolve(settings)[0], folder, devices=1, display=display)
                 display.say(f"    test top-1 {100 * rows[-1]['test/top1']:.2f} %")
                 folders.append(folder)

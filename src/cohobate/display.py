@@ -108,7 +108,14 @@ class Bar(Lines):
             TextColumn("[dim]lr {task.fields[lr]}  {task.fields[losses]}"),
         ]
         self.progress = Progress(*columns, console=console, refresh_per_second=4)
-        blank = {"epoch": "", "rate": "", "left": "", "wait": "", "lr": "", "losses": ""}
+        blank: dict[str, Any] = {
+            "epoch": "",
+            "rate": "",
+            "left": "",
+            "wait": "",
+            "lr": "",
+            "losses": "",
+        }
         self.task = self.progress.add_task("", total=1, **blank)
         self.images = self.steps = 0
         self.began = 0.0

@@ -46,6 +46,7 @@ class Watch:
     def __init__(self, device: torch.device):
         self.device = device
         self.names: list[str] = []
+        self.reported: list[str] = []
         self.sums = self.first = self.bad = torch.empty(0)
         self.count = 0
 
@@ -70,13 +71,13 @@ class Watch:
         return None if at == NEVER else f"loss term {self.names[steps.index(at)]!r} of step {at}"
 
     def grown(self) -> dict[str, float]:
-        """The terms whose mean is over ten times their first value, with that ratio."""
-        ratios = {
-            n: m / max(abs(f), 1e-8) for (n, m), f in zip(self.means().items(), self.first.tolist())
-        }
-        return {
-            name: ratio for name, ratio in ratios.items() if ratio > 10 and self.means()[name] > 1
-        }
+        """Terms that newly outgrew their first value tenfold, and all first values together."""
+        first = dict(zip(self.names, self.first.abs().tolist()))
+        bar = sum(first.values())
+        ratios = {n: m / max(first[n], 1e-8) for n, m in self.means().items() if m > bar}
+        new = {n: ratio for n, ratio in ratios.items() if ratio > 10 and n not in self.reported}
+        self.reported += list(new)
+        return new
 
     def next_epoch(self) -> None:
         self.sums, self.count = torch.zeros_like(self.sums), 0
@@ -235,7 +236,10 @@ class Training:
             "data_wait": round(self.waited / self.seconds, 4),
         }
         for name, ratio in self.watch.grown().items():
-            self.display.say(f"loss term {name!r} is {ratio:.0f} times its first value")
+            self.display.say(
+                f"warning: loss term {name!r} has grown to {ratio:.0f} times its first value, more"
+                " than all terms were together; a longer optim.warmup or a lower optim.lr helps"
+            )
         self.rows.append(row)
         self.watch.next_epoch()
         self.seconds, self.waited, self.images = 0.0, 0.0, 0

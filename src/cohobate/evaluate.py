@@ -25,7 +25,7 @@ def classification(
     classes = model.num_classes
     assert isinstance(classes, int)
     device = next(model.parameters()).device
-    metrics: dict[str, Metric] = {
+    metrics: dict[str, Metric | MetricCollection] = {
         "top1": MulticlassAccuracy(classes, average="micro"),
         "balanced": MulticlassAccuracy(classes, average="macro"),
         "ece": MulticlassCalibrationError(classes, n_bins=15),

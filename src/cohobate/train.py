@@ -65,7 +65,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     fabric.barrier()
     if machine.compile:
         method.compile(fullgraph=True)
-    method.to(memory_format=torch.channels_last)
+    reorder(method, torch.channels_last)
     backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
     training = Training(
         fabric,
@@ -112,7 +112,7 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
         raise ValueError(f"--split {split}: this data has {', '.join(has)}")
     machine = Machine.of(run, config, 1)
     fabric = machine.launch()
-    network.to(fabric.device, memory_format=torch.channels_last)
+    reorder(network.to(fabric.device), torch.channels_last)
     batches = EvalLoader(
         chosen,
         size=data.size,
@@ -246,7 +246,8 @@ def _doubt(method: Method, data: ImageSet) -> list[str]:
 
 def _notes(method: Method) -> list[str]:
     """What the method's modules have to say, such as how auxiliary branches were made."""
-    return [part.note for part in method.modules() if isinstance(getattr(part, "note", None), str)]
+    notes = [getattr(part, "note", None) for part in method.modules()]
+    return [note for note in notes if isinstance(note, str)]
 
 
 def environment(machine: Machine) -> dict[str, Any]:
@@ -354,7 +355,7 @@ class Scores:
 
 def export(run: RunDir, network: nn.Module, data: ImageSet) -> None:
     """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
-    net: Any = deepcopy(network.net).to("cpu", memory_format=torch.contiguous_format)
+    net: Any = reorder(deepcopy(network.net).cpu(), torch.contiguous_format)
     mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
     facts = {"input_size": (3, data.size, data.size), "mean": mean, "std": std, "crop_pct": 1.0}
     temporary = run.path / "export.tmp"
@@ -368,6 +369,11 @@ def export(run: RunDir, network: nn.Module, data: ImageSet) -> None:
     for name in ("config.json", "model.safetensors"):
         os.replace(temporary / name, run.path / name)
     temporary.rmdir()
+
+
+def reorder(module: Any, memory_format: torch.memory_format) -> Any:
+    """The module, with its convolutions' weights in that order of memory."""
+    return module.to(memory_format=memory_format)
 
 
 def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

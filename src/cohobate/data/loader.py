@@ -1,6 +1,7 @@
 """Batches for training and evaluation, from memory or from files, augmented on the device."""
 
 import os
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -139,6 +140,7 @@ class _Workers:
             num_workers=workers,
             persistent_workers=lasting and workers > 0,
             pin_memory=device.type == "cuda",
+            worker_init_fn=_leave_signals if workers else None,
             generator=torch.Generator(),  # else every epoch would draw from the global one
         )
 
@@ -153,6 +155,12 @@ class _Workers:
             if isinstance(images, BadImage):
                 raise BadImage(images.path, f"{images.reason}; {SKIP}")
             yield row.to(self.device, non_blocking=True), images.to(self.device, non_blocking=True)
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that trains decides when all stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Files(Dataset):

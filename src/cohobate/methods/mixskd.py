@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +49,10 @@ class MixSKD(Method[Classifier]):
         self.mix = mixing.Mixup(alpha=alpha)
         self.temperature, self.variant = temperature, variant
         self.feature, self.discriminator, self.mutual = feature, discriminator, mutual
-        width, count = model.stages[-1].channels, len(model.stages)
         self.exits = Exits(model)
+        width, count = model.stages[-1].channels, len(model.stages)
         self.self_teacher = SelfTeacher(width, count, model.num_classes, norm=self_teacher_norm)
-        self.discriminators = nn.ModuleList(Discriminator(width) for _ in range(count))
+        self.discriminators: Any = nn.ModuleList(Discriminator(width) for _ in range(count))
         if variant == "released":
             self.self_teacher.requires_grad_(False)
             self.discriminators.requires_grad_(False)

@@ -28,6 +28,9 @@ class Classifier(nn.Module):
     Raises ValueError for an unknown network or option.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         arch: str,
@@ -45,7 +48,7 @@ class Classifier(nn.Module):
         self.spec = {"arch": arch, "size": size, "mean": mean, "std": std, **options}
         self.num_classes = num_classes
         self.kept: list[nn.Module] = []
-        self.size = size or own["input_size"][-1]
+        self.size: int = size or options.get("img_size") or own["input_size"][-1]
         self.stages = read_stages(self.net)
         self.register_buffer("mean", torch.tensor(mean or own["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std or own["std"]).view(3, 1, 1))
@@ -84,7 +87,7 @@ class Classifier(nn.Module):
                 ' choose fewer, or "backbone"'
             )
         elif depth:
-            self.kept = [getattr(p, name) for p, name in _up_to(self.net, self.stages[depth - 1])]
+            self.kept = self._leading(depth)
             frozen = {*self.net.parameters(recurse=False)}
             frozen |= {p for part in self.kept for p in part.parameters()}
         else:
@@ -92,6 +95,20 @@ class Classifier(nn.Module):
         for parameter in frozen:
             parameter.requires_grad_(False)
         self.train(self.training)
+
+    def _leading(self, depth: int) -> list[nn.Module]:
+        """The modules of the first `depth` stages, and all before them."""
+        stage, *deeper = self.stages[depth - 1 :]
+        try:
+            places = _up_to(self.net, stage)
+        except AttributeError:
+            places = []
+        if not places or stage.module in {later.module for later in deeper}:
+            raise ValueError(
+                f"model.freeze={depth}: in {self.spec['arch']!r} no module ends with stage {depth};"
+                ' choose "backbone"'
+            )
+        return [getattr(parent, name) for parent, name in places]
 
     def head(self) -> nn.ModuleList:
         """The layers that turn the embedding into logits; some networks have several."""
@@ -135,12 +152,11 @@ class Classifier(nn.Module):
         trace = whole.trace(ramp.view(shape))
         try:
             tail = Tail(cut(whole.net, stage), self.stages[-1])
-            logits = tail.trace(trace.stages[self.stages.index(stage)]).logits
+            rest = tail.trace(trace.stages[self.stages.index(stage)])
+            pairs = [(rest.logits, trace.logits), (rest.stages[-1], trace.stages[-1])]
         except (RuntimeError, ValueError, AttributeError, TypeError, IndexError, AssertionError):
             return False
-        return logits.shape == trace.logits.shape and torch.allclose(
-            logits, trace.logits, rtol=1e-3, atol=1e-4
-        )
+        return all(a.shape == b.shape and (a - b).norm() <= 1e-3 * b.norm() for a, b in pairs)
 
 
 class Tail(nn.Module):
@@ -159,12 +175,16 @@ class Tail(nn.Module):
 def cut(net: nn.Module, stage: Stage) -> nn.Module:
     """`net` with the identity in place of all modules up to and including `stage`."""
     for parent, name in _up_to(net, stage):
-        setattr(parent, name, nn.Identity())
+        setattr(parent, name, nn.Sequential())  # an identity that can be iterated over, too
     return net
 
 
 def _up_to(net: nn.Module, stage: Stage) -> list[tuple[nn.Module, str]]:
-    """Parent and name of each module registered up to and including that of `stage`."""
+    """Parent and name of each module registered up to and including that of `stage`.
+
+    Raises AttributeError where timm names a module that is not there.
+    """
+    net.get_submodule(stage.module)
     places = []
     parent = net
     *path, last = stage.module.split(".")
@@ -183,17 +203,17 @@ def create(
         raise unknown("model", arch, timm.list_models(), listing="cohobate models")
     options = {"num_classes": num_classes, "pretrained": pretrained, **options}
     config = None if ":" in arch else timm.models.get_pretrained_cfg(arch)
+    if size and options.get("img_size", size) != size:
+        raise ValueError(
+            f"model.img_size={options['img_size']} and data.size={size} differ: leave"
+            " model.img_size out"
+        )
     if size and config and config.fixed_input_size and size != config.input_size[-1]:
-        options.setdefault("img_size", size)
+        options["img_size"] = size
     try:
         return timm.create_model(arch, **options)
     except TypeError as error:
         name = str(error).split("'")[1] if "'" in str(error) else str(error)
-        if name == "img_size":
-            fixed = config.input_size[-1] if config else "its own"
-            raise ValueError(
-                f"model {arch!r} takes images of {fixed} pixels only, not {size}: data.size={fixed}"
-            ) from error
         raise ValueError(f"model {arch!r} does not take [model] {name!r}: {error}") from error
     except Exception as error:
         if pretrained:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cohobate.core import Batch, Losses
 
@@ -24,7 +24,7 @@ class Trace(NamedTuple):
     """A forward pass and its intermediate values.
 
     logits: (B, num_classes), float32.
-    embedding: (B, D), the classifier's input.
+    embedding: (B, D), the classifier's input; with dropout, a draw of its own.
     stages: one (B, C_i, H_i, W_i) per stage, shallow to deep.
     """
 
@@ -46,14 +46,11 @@ class Model(Protocol):
 
 def read(net: Any, inputs: Tensor, stages: Sequence[Stage]) -> Trace:
     """The trace of a timm network on its normalised inputs (B, C, H, W)."""
-    final, maps = net.forward_intermediates(inputs, [stage.tap for stage in stages])
+    final, maps = net.forward_intermediates(inputs, indices=[stage.tap for stage in stages])
     embedding = net.forward_head(final, pre_logits=True).flatten(1)
-    classifier = net.get_classifier()
-    if isinstance(classifier, nn.Linear) and not getattr(net, "drop_rate", 0):
-        logits = classifier(embedding)
-    else:  # a dropout of the head's own, several classifiers, or one that is a convolution
-        logits = net.forward_head(final)
-    return Trace(logits.float(), embedding, maps)
+    # The whole head once more: in some networks a norm, a dropout or a second classifier of its
+    # own lies between the embedding and the logits.
+    return Trace(net.forward_head(final).float(), embedding, maps)
 
 
 def read_stages(net: Any, count: int = 4) -> tuple[Stage, ...]:

@@ -27,7 +27,7 @@ class Branch(nn.Module):
         """`like`: a map of the last stage, whose height and width the branch's map gets."""
         maps = self.layers(features)
         if maps.shape[-2:] != like.shape[-2:]:
-            maps = F.adaptive_avg_pool2d(maps, like.shape[-2:])
+            maps = F.adaptive_avg_pool2d(maps, (like.shape[-2], like.shape[-1]))
         embedding = maps.mean((2, 3))
         return Trace(self.classifier(embedding).float(), embedding, [maps])
 

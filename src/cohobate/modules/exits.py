@@ -1,6 +1,7 @@
 """Auxiliary classifiers on the earlier stages of a network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ class Exits(nn.Module):
             )
         *shallow, last = model.stages
         tails = [model.tail(stage) for stage in shallow]
-        self.parts = nn.ModuleList(
+        self.parts: Any = nn.ModuleList(
             tail if tail is not None else Branch(stage, last, model.num_classes)
             for stage, tail in zip(shallow, tails)
         )

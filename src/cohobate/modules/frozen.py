@@ -49,7 +49,7 @@ class EMA(nn.Module):
         """Moves every weight by 1 - decay towards that of `net`; counters are copied."""
         mine, theirs = list(self.net.state_dict().values()), list(net.state_dict().values())
         pairs = [(a, b) for a, b in zip(mine, theirs) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - self.decay)
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - self.decay)  # pyright: ignore[reportPrivateImportUsage]
         for a, b in zip(mine, theirs):
             if not a.is_floating_point():
                 a.copy_(b)

@@ -79,8 +79,9 @@ def _pairs(
 def _beta(alpha: float, count: int, generator: torch.Generator | None) -> Tensor:
     """`count` draws from Beta(alpha, alpha), float32; two gamma draws each."""
     concentration = torch.full((2, count), alpha, dtype=torch.float64)
-    gamma = torch._standard_gamma(concentration, generator=generator).clamp_min(1e-300)
-    return (gamma[0] / gamma.sum(0)).float()
+    mine, other = torch._standard_gamma(concentration, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
+    mine = mine.clamp_min(1e-300)  # where both underflow (alpha < 0.01), the row stays as it is
+    return (mine / (mine + other)).float()
 
 
 def _span(size: int, centre: Tensor, share: Tensor) -> Tensor:

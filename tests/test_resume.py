@@ -1,0 +1,147 @@
+"""A run that was stopped, by whatever means, ends in the same bits as one that never was."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import SMOKE
+
+SETTINGS = ("method.name=mixskd", "optim.epochs=2", "checkpoint_every=4", "optim.ema=0.9")
+SETTINGS += ("data.fraction=0.4", "model.drop_rate=0.1")
+
+
+def start(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+    launcher = launcher or (sys.executable, "-m", "cohobate")
+    command = [*launcher, "train", str(SMOKE), *SETTINGS, "--out", str(out), *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def train(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> None:
+    code, _, err = finish(start(out, *options, launcher=launcher))
+    assert code == 0, err
+
+
+def stop(out: Path, number: int, *options: str) -> tuple[int, str, str]:
+    """Starts a run and sends it a signal once its first checkpoint within an epoch is there."""
+    process = start(out, *options)
+    for _ in range(1200):
+        if (out / "last.ckpt").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()[1]
+    if number == signal.SIGKILL:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    return finish(process)
+
+
+def assert_same(one: Path, two: Path) -> None:
+    for name in ("model.safetensors", "method.safetensors", "raw.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    rows = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (one, two)
+    ]
+    assert [row["epoch"] for row in rows[1]] == [0, 1]
+    timing = ("seconds", "images_per_second", "data_wait")
+    for a, b in zip(*rows):
+        assert {k: v for k, v in a.items() if k not in timing} == {
+            k: v for k, v in b.items() if k not in timing
+        }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole_on_two(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("two") / "run"
+    train(out, "--devices", "2")
+    return out
+
+
+def test_killed_within_an_epoch(whole, tmp_path):
+    stop(tmp_path / "run", signal.SIGKILL)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    train(tmp_path / "run")
+    assert_same(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_politely(whole, tmp_path, number):
+    code, out, err = stop(tmp_path / "run", number)
+    assert code == 128 + number
+    assert "the same command goes on" in out
+    assert err == ""
+    train(tmp_path / "run")
+    assert_same(whole, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_killed_on_two_processes(whole_on_two, tmp_path):
+    stop(tmp_path / "run", signal.SIGKILL, "--devices", "2")
+    train(tmp_path / "run", "--devices", "2")
+    assert_same(whole_on_two, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_same_weights(whole_on_two, tmp_path):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    train(tmp_path / "run", launcher=(*torchrun, "-m", "cohobate"))
+    assert_same(whole_on_two, tmp_path / "run")
+
+
+def test_a_finished_run_is_not_trained_again(whole):
+    before = (whole / "metrics.jsonl").stat().st_mtime_ns
+    train(whole)
+    assert (whole / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_damaged_checkpoint_is_named_with_the_last_good_one(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    content = bytearray((run / "last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (run / "last.ckpt").write_bytes(content)
+    code, _, err = finish(start(run))
+    assert code == 2
+    assert f"{run / 'last.ckpt'} is damaged" in err
+    assert f"mv {run / 'previous.ckpt'} {run / 'last.ckpt'}" in err
+    shutil.move(run / "previous.ckpt", run / "last.ckpt")
+    train(run)
+    assert_same(whole, run)
+
+
+def test_a_run_of_other_settings_is_refused_and_the_difference_printed(whole):
+    code, _, err = finish(start(whole, "optim.lr=0.07"))
+    assert code == 2
+    assert "optim.lr: 0.05 → 0.07" in err
+
+
+def test_another_machine_is_warned_about(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    facts = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps({**facts, "torch": "2.9.0"}))
+    code, out, err = finish(start(run))
+    assert code == 0, err
+    assert "torch 2.9.0 → " in out
