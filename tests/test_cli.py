@@ -177,12 +177,11 @@ def test_out_of_memory_names_the_batch(smoke, tmp_path, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("cohobate.methods.supervised.Supervised.forward", fail)
-    monkeypatch.setattr("cohobate.train.cost", lambda *_: {})
-    ran = smoke(tmp_path / "run", "data.batch_size=64")
+    monkeypatch.setattr("cohobate.engine.Training._step", fail)
+    ran = smoke(tmp_path / "run", "method.name=mixskd", "data.batch_size=64")
     assert ran.code == 2
-    assert "data.batch_size=64" in ran.err
-    assert "supervised" in ran.err
+    assert "data.batch_size=64: 'mixskd' computes " in ran.err
+    assert "data.batch_size=32 with optim.accumulate=2" in ran.err
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(smoke, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cohobate.engine import Training
 from conftest import SMOKE
 
 SETTINGS = ("method.name=mixskd", "optim.epochs=2", "checkpoint_every=4", "optim.ema=0.9")
@@ -145,3 +146,25 @@ def test_another_machine_is_warned_about(whole, tmp_path):
     code, out, err = finish(start(run))
     assert code == 0, err
     assert "torch 2.9.0 → " in out
+
+
+@pytest.mark.parametrize("at", [7, 14])
+def test_a_signal_in_any_step_loses_no_row(smoke, monkeypatch, tmp_path, at):
+    """Also in the last step of an epoch (14), which has to leave its row behind first."""
+    given = ("data.fraction=0.4", "method.name=mixup")
+    assert smoke(tmp_path / "whole", *given, epochs=3).code == 0
+    before = Training._step
+
+    def step(self, *arguments):
+        before(self, *arguments)
+        if self.step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "_step", step)
+    assert smoke(tmp_path / "cut", *given, epochs=3).code == 128 + signal.SIGTERM
+    monkeypatch.setattr(Training, "_step", before)
+    assert smoke(tmp_path / "cut", *given, epochs=3).code == 0
+    weights = [tmp_path / name / "model.safetensors" for name in ("whole", "cut")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    rows = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == [0, 1, 2]

@@ -206,44 +206,26 @@ def main() -> None:
 
 def explain(error: Exception) -> tuple[str, int]:
     """The sentence and the exit code of an error."""
-    import torch
-
     sentence = str(error)
-    if (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "can't allocate memory" in sentence
-    ):
-        return out_of_memory(), 2
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            f"no space is left to write {error.filename}: free some, and the same command goes on",
-            2,
-        )
+        sentence = f"no space is left to write {error.filename or 'the run folder'}"
+        return f"{sentence}: free some, and the same command goes on", 2
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}", 2
     if "more than 1 value per channel" in sentence:
-        return (
-            "batch norm cannot learn from one value: raise data.batch_size to 2 or more a process",
-            2,
-        )
-    if isinstance(error, ValueError | OSError):
+        sentence = "batch norm cannot learn from one value"
+        return f"{sentence}: raise data.batch_size to 2 or more a process", 2
+    if isinstance(error, ValueError | OSError | MemoryError):
         return sentence, 2
     if isinstance(error, FloatingPointError):
         return sentence, 1
     if not is_first_process():
         sys.exit(1)
+    first = sentence.splitlines()[0] if sentence else ""
     return (
-        f"{type(error).__name__}: {sentence.splitlines()[0] if sentence else ''} - this is a fault of"
-        " cohobate; COHOBATE_TRACEBACK=1 shows where",
+        f"{type(error).__name__}: {first} - this is a fault of cohobate;"
+        " COHOBATE_TRACEBACK=1 shows where",
         1,
-    )
-
-
-def out_of_memory() -> str:
-    batch = next((a for a in sys.argv if a.startswith("data.batch_size=")), "data.batch_size")
-    return (
-        f"out of memory: lower {batch}, or keep it and raise optim.accumulate while lowering the"
-        " batch; `cohobate methods` says what each method costs beside `supervised`"
     )
 
 

@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 Row = dict[str, Any]
 
@@ -95,6 +96,15 @@ class Silent(Lines):
     def say(self, sentence: str) -> None: ...
 
 
+class TwoLines(Progress):
+    """A progress bar with the losses in a line of their own below, cut where the terminal ends."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["losses"], style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class Bar(Lines):
     """For a terminal: a bar over the whole run, with rate, losses, time left and data wait."""
 
@@ -102,20 +112,12 @@ class Bar(Lines):
         super().__init__(each_epoch)
         columns = [
             TextColumn("[bold]epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[rate]}  {task.fields[left]}  {task.fields[wait]}"),
-            TextColumn("[dim]lr {task.fields[lr]}  {task.fields[losses]}"),
+            TextColumn("{task.fields[rate]}"),
         ]
-        self.progress = Progress(*columns, console=console, refresh_per_second=4)
-        blank: dict[str, Any] = {
-            "epoch": "",
-            "rate": "",
-            "left": "",
-            "wait": "",
-            "lr": "",
-            "losses": "",
-        }
+        self.progress = TwoLines(*columns, console=console, refresh_per_second=4)
+        blank: dict[str, Any] = {"epoch": "", "rate": "", "losses": ""}
         self.task = self.progress.add_task("", total=1, **blank)
         self.images = self.steps = 0
         self.began = 0.0
@@ -144,15 +146,12 @@ class Bar(Lines):
         self.progress.advance(self.task)
         task = self.progress.tasks[0]
         remaining = (task.total or 0) - task.completed
-        fields: dict[str, Any] = {
-            "rate": f"{self.images / passed:.0f} images/s",
-            "left": f"{duration(remaining * passed / self.steps)} left",
-            "wait": f"data wait {100 * waited:.0f} %",
-            "lr": f"{lr:.3g}",
-        }
+        rate = f"{self.images / passed:.0f} images/s"
+        left = f"{duration(remaining * passed / self.steps)} left"
+        self.progress.update(self.task, rate=f"{rate}  {left}  data wait {100 * waited:.0f} %")
         if losses:
-            fields["losses"] = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self.progress.update(self.task, **fields)
+            terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            self.progress.update(self.task, losses=f"  lr {lr:.3g}  {terms}")
 
     def end(self, row: Row) -> None:
         if self.each_epoch:

@@ -153,14 +153,16 @@ class Training:
         batches = self.loader.epoch(epoch, done * self.recipe.accumulate)
         for position in range(done, self.per_epoch):
             self._step(epoch, position, batches)
-            if signals.received and self.fabric.is_global_zero:
+            if position + 1 == self.per_epoch:
+                self._end(epoch)
+            elif signals.received and self.fabric.is_global_zero:
                 self._save()
-                raise Interrupted(signals.received, f"epoch {epoch + 1} after step {self.step}")
-            last = position + 1 == self.per_epoch
-            if self.checkpoint_every and self.step % self.checkpoint_every == 0 and not last:
+            elif self.checkpoint_every and self.step % self.checkpoint_every == 0:
                 self._look()
                 self._save()
-        self._end(epoch)
+            finished = self.step == self.per_epoch * self.recipe.epochs
+            if signals.received and self.fabric.is_global_zero and not finished:
+                raise Interrupted(signals.received, f"epoch {epoch + 1} after step {self.step}")
 
     def _step(self, epoch: int, position: int, batches: Iterator[Batch]) -> None:
         began, step, recipe = time.perf_counter(), self.step, self.recipe

@@ -80,7 +80,12 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         checkpoint_every=config.checkpoint_every,
     )
     with display:
-        rows = training.fit()
+        try:
+            rows = training.fit()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise MemoryError(_memory_advice(run, config)) from error
     if fabric.is_global_zero:
         export(run, training.network, data)
         if training.ema:
@@ -121,6 +126,23 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
         workers=config.data.workers,
     )
     return TASKS[config.task].evaluate(network, batches, fabric.autocast())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def _memory_advice(run: RunDir, config: RunConfig) -> str:
+    costs = json.loads(run.environment.read_text(encoding="utf-8"))["cost"]
+    batch, name = config.data.batch_size, config.method.name
+    ratio = costs["training_macs"] / max(1, costs["macs"])
+    return (
+        f"out of memory with data.batch_size={batch}: {name!r} computes {ratio:.1f} times the"
+        " multiply-adds of `supervised` for each image, and keeps about as many times the maps;"
+        f" data.batch_size={max(1, batch // 2)} with optim.accumulate={2 * config.optim.accumulate}"
+        " makes the same step in half the memory (in a new folder: --out DIR)"
+    )
 
 
 def _check_same(run: RunDir, config: RunConfig) -> None:
