@@ -57,6 +57,7 @@ MISTAKES = {
     "milestones": (["optim.schedule=step"], ["optim.milestones"]),
     "weights": (["data.class_weights=[1, 2]"], ["data.class_weights", "10 numbers"]),
     "pretrained": (["model.pretrained=true"], ["pretrained weights of 'cifar_resnet8'"]),
+    "size": (["model.arch=vit_tiny_patch16_224", "data.size=10"], ["data.size=10", "vit_tiny"]),
     "root": (["data.name=folder"], ["data.root"]),
     "cifar": (["data.name=cifar10", "data.root=nowhere"], ["nowhere", "data.download=true"]),
 }

@@ -1,13 +1,13 @@
 """From settings to the parts of a run: the only module that knows every table."""
 
 import inspect
-import json
-import re
-from dataclasses import asdict, replace
+from copy import deepcopy
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
+import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,6 +21,7 @@ from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules.mixing import MIXINGS
 from cohobate.tasks import TASKS
+from cohobate.weights import load_network, load_timm, start_from
 
 RESERVED = ("teacher", "samples")
 """Keywords of a method that are built, not handed on."""
@@ -61,8 +62,7 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
         name = str(first["loc"][0])
         if first["type"] == "missing" and name == "teacher":
             raise ValueError(
-                f"{place} needs a teacher: {place}.teacher=RUN_FOLDER, a run file whose run is"
-                " done, or timm:NAME"
+                f"{place} needs a teacher: {place}.teacher={teachers(hints[name])}"
             ) from None
         if first["type"] == "extra_forbidden":
             raise unknown(f"option of [{place}]", name, known) from None
@@ -145,10 +145,24 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         **own,
         **wanted.options,
     )
+    _check_size(network, data.size)
     if config.init:
         start_from(network, config.init)
     network.freeze(wanted.freeze)
     return network
+
+
+@torch.no_grad()
+def _check_size(network: Classifier, size: int) -> None:
+    """Raises ValueError where images of `size` pixels do not pass the network."""
+    try:
+        deepcopy(network).eval()(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"data.size={size}: images of that size do not pass {network.spec['arch']!r} ({reason});"
+            " choose another data.size or model.arch"
+        ) from error
 
 
 def method(config: RunConfig, data: ImageSet, network: nn.Module) -> Method:
@@ -156,7 +170,8 @@ def method(config: RunConfig, data: ImageSet, network: nn.Module) -> Method:
     kind = find_method(config.method.name)
     given = config.method.options
     if "teacher" in given:
-        given["teacher"] = teacher(str(given["teacher"]), data)
+        wanted = get_type_hints(kind.__init__)["teacher"]
+        given["teacher"] = teacher(str(given["teacher"]), data, wanted)
     if "samples" in inspect.signature(kind).parameters:
         given["samples"] = len(data.train)
     built = kind(network, **given)
@@ -174,119 +189,84 @@ def mixing(config: MixConfig) -> Mixing:
     return MIXINGS[config.name](**config.options)
 
 
-def teacher(reference: str, data: ImageSet) -> Classifier:
-    """The network that a run folder, a run file (its default folder) or timm:NAME stands for.
+def teacher(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
+    """The teacher that a run folder, a run file (its default folder) or timm:NAME stands for.
 
+    kind: what is wanted: a network, or a `Method` with all that it adds to one.
     Raises ValueError where it is not there, or does not fit the data.
     """
+    if issubclass(kind, Method):
+        built = load_method(_teacher_folder(reference, kind), kind)
+        _check_teacher(reference, built.model, data, fixed=True)
+        return built
     if reference.startswith("timm:"):
         network = load_timm(reference.removeprefix("timm:"), len(data.classes))
     else:
-        path = Path(reference)
-        if path.suffix == ".toml" and path.is_file():
-            path = default_folder(resolve(settings.load(path))[0])
-        if not (path / "model.safetensors").is_file():
-            how = f"`cohobate train {reference}`" if path != Path(reference) else "`cohobate train`"
-            raise ValueError(
-                f"method.teacher={reference}: there is no trained network in {path}; {how} trains"
-                " one, and timm:NAME takes one of timm's"
-            )
-        network = load_network(path)
+        network = load_network(_teacher_folder(reference, kind))
+    fixed = bool(network.net.pretrained_cfg.get("fixed_input_size"))
+    _check_teacher(reference, network, data, fixed)
+    return network
+
+
+def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
+    """The folder of a run that is done, by its path or by its run file."""
+    path = Path(reference)
+    if path.suffix == ".toml" and path.is_file():
+        path = default_folder(resolve(settings.load(path))[0])
+    if not (path / "model.safetensors").is_file():
+        how = f"`cohobate train {reference}`" if path != Path(reference) else "`cohobate train`"
+        raise ValueError(
+            f"method.teacher={reference}: there is no trained network in {path}; {how} trains"
+            f" one; give {teachers(kind)}"
+        )
+    return path
+
+
+def _check_teacher(reference: str, network: Classifier, data: ImageSet, fixed: bool) -> None:
+    """Raises ValueError where a teacher has other classes, or another size that is `fixed`."""
     if network.num_classes != len(data.classes):
         raise ValueError(
             f"method.teacher={reference} knows {network.num_classes} classes, and the data"
             f" {data.name!r} has {len(data.classes)}: choose a teacher that was trained on this data"
         )
-    fixed = network.net.pretrained_cfg.get("fixed_input_size")
     if fixed and network.size != data.size:
         raise ValueError(
             f"method.teacher={reference} takes images of {network.size} pixels, and the data has"
             f" {data.size}: set data.size={network.size}"
         )
-    return network
 
 
-def load_timm(arch: str, num_classes: int) -> Classifier:
-    """A pretrained network of timm's with the classes that it was trained on."""
-    own = Classifier(arch, num_classes).net.default_cfg.get("num_classes", num_classes)
-    return Classifier(arch, own, pretrained=True)
+def load_method(folder: Path, kind: type[Method]) -> Any:
+    """The method that a run has trained, with all that it adds to the network.
 
-
-def load_network(folder: str | Path) -> Classifier:
-    """The network that a run, or timm itself, left in a folder: `model.safetensors`, `config.json`.
-
-    Raises ValueError where there is none, or it is damaged.
+    Raises ValueError where the run trained another method, or what it left is damaged.
     """
-    folder = Path(folder)
+    path = folder / "method.safetensors"
+    if not (folder / "config.toml").is_file() or not path.is_file():
+        raise ValueError(
+            f"{folder} holds a network without auxiliary heads: train one with"
+            f" method.name={_name(kind)}"
+        )
+    config, _ = resolve(settings.load(folder / "config.toml"))
+    if find_method(config.method.name) is not kind:
+        raise ValueError(
+            f"{folder} was trained with {config.method.name!r} and has no auxiliary heads to teach"
+            f" with: train one with method.name={_name(kind)}"
+        )
+    built = kind(load_network(folder), **config.method.options)
     try:
-        facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        classes = facts.get("num_classes") or facts["pretrained_cfg"]["num_classes"]
-        return Classifier(f"local-dir:{folder}", classes, pretrained=True)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{folder} holds no trained network (model.safetensors with timm's config.json): give"
-            " the folder of a run that is done"
-        ) from None
-    except (KeyError, json.JSONDecodeError, SafetensorError) as error:
-        raise ValueError(f"the network in {folder} is damaged: {error}") from error
+        built.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    return built
 
 
-def start_from(network: Classifier, source: str) -> None:
-    """Loads the weights of a run folder or file; a classifier of other classes stays as it is."""
-    path = Path(source)
-    path = path / "model.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(
-            f"init={source}: there is no {path}; give a run folder or a .safetensors file"
-        )
-    state = load_file(path)
-    mine = network.net.state_dict()
-    shapes = {key for key in state if key in mine and state[key].shape != mine[key].shape}
-    heads = [*network.head()]
-    ends = tuple(f"{name}." for name, part in network.net.named_modules() if part in heads)
-    strange = sorted(key for key in {*state} ^ {*mine} | shapes if not key.startswith(ends))
-    if strange:
-        raise ValueError(
-            f"init={source} is no network of model.arch={network.spec['arch']!r}: {len(strange)}"
-            f" tensors differ, such as {strange[0]!r}"
-        )
-    network.net.load_state_dict({k: v for k, v in state.items() if k not in shapes}, strict=False)
+def teachers(kind: type[nn.Module]) -> str:
+    """What can be named as a teacher of this kind."""
+    if issubclass(kind, Method):
+        return f"RUN_FOLDER of a run with method.name={_name(kind)}, or its run file"
+    return "RUN_FOLDER, a run file whose run is done, or timm:NAME"
 
 
-def idea(kind: type[Method]) -> tuple[str, str]:
-    """A method's first sentence, and the link to its paper, from its docstring."""
-    text = inspect.cleandoc(kind.__doc__ or "")
-    link = re.search(r"https?://[^\s)]+[^\s).,:;]", text)
-    return text.partition("\n\n")[0].replace("\n", " "), link.group() if link else ""
-
-
-def describe(name: str) -> str:
-    """A method's docstring, and its options with type and default."""
-    kind = find_method(name)
-    lines = [inspect.cleandoc(kind.__doc__ or ""), "", "[method]", f'name = "{name}"']
-    hints = get_type_hints(kind.__init__, include_extras=True)
-    for key, parameter in inspect.signature(kind).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY and key != "samples":
-            if key == "teacher":
-                lines.append(
-                    'teacher = "…"  # a run folder, a run file whose run is done, or timm:NAME'
-                )
-                continue
-            default = parameter.default
-            value = (
-                str(default).lower()
-                if isinstance(default, bool)
-                else repr(default).replace("'", '"')
-            )
-            lines.append(f"{key} = {value}  # {_kind(hints[key])}")
-    return "\n".join(lines)
-
-
-def _kind(hint: Any) -> str:
-    """An option's type as people read it: `float, > 0` or `"paper" or "released"`."""
-    base, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    if get_origin(base) is Literal:
-        return " or ".join(f'"{choice}"' for choice in get_args(base))
-    signs = {"Gt": ">", "Ge": "≥", "Lt": "<", "Le": "≤"}
-    limits = [f"{signs[type(b).__name__]} {next(iter(asdict(b).values()))}" for b in bounds]
-    return ", ".join([getattr(base, "__name__", str(base)), *limits])
+def _name(kind: type[Method]) -> str:
+    return next((name for name, known in METHODS.items() if known is kind), kind.__name__)

@@ -1,6 +1,7 @@
 """The command line. Every mistake of a user ends in one sentence and exit code 2."""
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -20,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Knowledge distillation and self-distillation for image recognition, on any timm network.",
 )
+transfer = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(transfer, name="transfer", help="Put a trained network to another use.")
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as seed=1 optim.epochs=10."),
@@ -69,6 +72,31 @@ def evaluate(
     show(["score", split], [(name, number(name, value)) for name, value in scores.items()])
 
 
+@transfer.command()
+def linear(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run, or of a network.")
+    ],
+    settings: Settings = None,
+) -> None:
+    """Score the frozen features on other data: data.name=NAME data.root=FOLDER."""
+    from cohobate.transfer import NEIGHBOURS, linear
+
+    scores = linear(folder, settings or [])
+    show(
+        ["data", "train", "test", "linear top1", f"{NEIGHBOURS}-NN top1"],
+        [
+            (
+                scores.data,
+                f"{scores.train:,}",
+                f"{scores.test:,}",
+                number("top1", scores.linear),
+                number("top1", scores.neighbours),
+            )
+        ],
+    )
+
+
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN_FOLDER...")],
@@ -97,13 +125,13 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="A method, to see its options.")] = None,
 ) -> None:
     """List the methods, or show one with its options."""
-    from cohobate import build
+    from cohobate import catalogue
     from cohobate.methods import METHODS
 
     if name is not None:
-        print(build.describe(name))
+        print(catalogue.describe(name))
         return
-    show(["method", "idea", "paper"], [(key, *build.idea(METHODS[key])) for key in METHODS])
+    show(["method", "idea", "paper"], [(key, *catalogue.idea(METHODS[key])) for key in METHODS])
 
 
 @app.command()
@@ -182,6 +210,7 @@ def command() -> str:
 
 def main() -> None:
     """Runs the command line. Ends with 2 for a mistake of the user, 1 for a failed training."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 """The types that every other module speaks: `Batch` in, `Losses` out, `Method` in between."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -33,6 +34,12 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     where = f"`{listing}` lists them" if listing else f"choose from {', '.join(names)}"
     return ValueError(f"unknown {what} {value!r}: {hint}{where}")
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 class Mixture(NamedTuple):

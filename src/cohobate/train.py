@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cohobate import build
 from cohobate import config as settings
 from cohobate.config import RunConfig, differences
-from cohobate.core import Batch, Method, Progress
+from cohobate.core import Batch, Method, Progress, cores
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
@@ -178,17 +178,12 @@ class Machine:
         if run.environment.exists():
             stored = json.loads(run.environment.read_text(encoding="utf-8"))
         world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
         precision = config.precision if config.precision != "auto" else _fast_precision()
         compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
         return cls(
             stored.get("precision", precision),
             stored.get("compile", compiles),
-            stored.get("threads", max(1, cores // world)),
+            stored.get("threads", max(1, cores() // world)),
             world,
             config.deterministic,
         )
@@ -269,7 +264,7 @@ def _doubt(method: Method, data: ImageSet) -> list[str]:
 def _notes(method: Method) -> list[str]:
     """What the method's modules have to say, such as how auxiliary branches were made."""
     notes = [getattr(part, "note", None) for part in method.modules()]
-    return [note for note in notes if isinstance(note, str)]
+    return list(dict.fromkeys(note for note in notes if isinstance(note, str)))
 
 
 def environment(machine: Machine) -> dict[str, Any]:

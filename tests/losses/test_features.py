@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cohobate.losses import hint
+from cohobate.losses import attention, attention_transfer, hint
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4, 5)])
@@ -28,3 +28,52 @@ def test_hint_computes_in_float32(dtype):
     value = hint(maps, torch.zeros_like(maps))
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(90_000, rel=1e-6)
+
+
+def attention_by_hand(features: torch.Tensor) -> list[list[float]]:
+    """Mean over channels of squares, pixel by pixel, over its norm."""
+    rows = []
+    for row in features.double().numpy():
+        _, height, width = row.shape
+        energy = [
+            sum(float(channel[y, x]) ** 2 for channel in row) / len(row)
+            for y in range(height)
+            for x in range(width)
+        ]
+        norm = sum(e * e for e in energy) ** 0.5
+        rows.append([e / norm for e in energy])
+    return rows
+
+
+def test_attention_is_a_map_of_unit_norm():
+    features = torch.randn(3, 4, 2, 5)
+    torch.testing.assert_close(attention(features), torch.tensor(attention_by_hand(features)))
+    torch.testing.assert_close(attention(features).norm(dim=1), torch.ones(3))
+    assert not attention(torch.zeros(3, 4, 2, 5)).any()
+
+
+def test_attention_transfer_is_a_mean_over_images_and_pixels():
+    student, teacher = torch.randn(3, 4, 2, 5), torch.randn(3, 6, 2, 5)
+    pairs = zip(attention_by_hand(student), attention_by_hand(teacher))
+    gaps = [(a - b) ** 2 for left, right in pairs for a, b in zip(left, right)]
+    assert len(gaps) == 30
+    assert attention_transfer(student, teacher).item() == pytest.approx(sum(gaps) / 30, rel=1e-5)
+
+
+def test_attention_transfer_pulls_the_student_alone():
+    student, teacher = (torch.randn(2, 3, 4, 4, requires_grad=True) for _ in range(2))
+    attention_transfer(student, teacher).backward()
+    assert student.grad is not None and student.grad.any()
+    assert teacher.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_attention_computes_in_float32(dtype):
+    value = attention(torch.full((2, 3, 2, 2), 300.0, dtype=dtype))
+    torch.testing.assert_close(value, torch.full((2, 4), 0.5))
+
+
+def test_a_map_of_zeros_has_no_infinite_gradient():
+    dead = torch.zeros(2, 3, 4, 4, requires_grad=True)
+    attention_transfer(dead, torch.randn(2, 3, 4, 4)).backward()
+    assert dead.grad is not None and dead.grad.isfinite().all()

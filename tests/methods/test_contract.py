@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -31,8 +31,18 @@ BACKBONES: dict[str, Callable[[], Classifier]] = {
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cutmix": [{"per": "sample"}],
+    "frskd": [
+        {"variant": "released"},
+        {"feature": "fitnet"},
+        {"feature": "overhaul", "beta": 1e-3},
+        {"feature": "none", "ramp_end": 0.5},
+    ],
+    "hsakd_teacher": [{"frozen": True}],
+    "hssakd": [{"peers": 3}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
 }
+PYRAMID = ["frskd", "frskd_sla"]
+"""Methods that refuse a network whose maps are all of one size."""
 CASES = {
     "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
     for name in METHODS
@@ -49,7 +59,9 @@ def options(kind: type[Method]) -> dict[str, inspect.Parameter]:
 def made(name: str, model: Classifier, **given: Any) -> Method:
     """A method around `model`; a teacher and the number of samples where it asks for them."""
     if "teacher" in options(METHODS[name]):
-        given.setdefault("teacher", Classifier("cifar_resnet8", model.num_classes))
+        wanted = get_type_hints(METHODS[name].__init__)["teacher"]
+        small = Classifier("cifar_resnet8", model.num_classes)
+        given.setdefault("teacher", small if wanted is Classifier else wanted(model.fresh()))
     if "samples" in options(METHODS[name]):
         given.setdefault("samples", SAMPLES)
     return METHODS[name](model, **given)
@@ -89,7 +101,16 @@ def case(request) -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 def method(case, model) -> Method:
     name, given = case
+    if name in PYRAMID and model.stages[0].stride == model.stages[-1].stride:
+        pytest.skip("needs a pyramid; test_a_pyramid_is_asked_for shows the refusal")
     return made(name, model, **given)
+
+
+@pytest.mark.parametrize("name", PYRAMID)
+def test_a_pyramid_is_asked_for(name):
+    sentence = "'vit_tiny_patch16_224' has stages of 4 × 4, .* pyramid.*: choose"
+    with pytest.raises(ValueError, match=sentence):
+        made(name, BACKBONES["transformer"]())
 
 
 @pytest.mark.parametrize("name", METHODS)

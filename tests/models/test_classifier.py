@@ -40,6 +40,7 @@ NETWORKS: dict[str, tuple[int, dict[str, Any], bool]] = {
     "hrnet_w18_small": (64, {}, False),
     "mobilenetv3_small_050": (64, {}, True),
     "mobilenetv4_conv_small": (64, {}, True),
+    "pit_ti_224": (64, {}, False),
     "pvt_v2_b0": (64, {}, True),
     "regnetx_002": (64, {}, True),
     "repvgg_a0": (64, {}, True),
@@ -415,6 +416,22 @@ def test_sizes_that_differ():
 
 def test_weights_that_are_not_there():
     with pytest.raises(ValueError, match=r"pretrained weights of 'cifar_vgg8'.*pretrained=false"):
+        Classifier("cifar_vgg8", CLASSES, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError("No route to host. Trying again.\nTraceback"), "No route to host"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_weights_that_cannot_be_fetched(monkeypatch, error, reason):
+    def unreachable(*_, **__):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(ValueError, match=rf"'cifar_vgg8' could not be had \({reason}\)"):
         Classifier("cifar_vgg8", CLASSES, pretrained=True)
 
 

@@ -76,23 +76,21 @@ def test_a_network_of_one_stage_is_refused():
 
 
 @pytest.mark.parametrize(
-    "source, last, convolutions",
+    "source, last, factor, convolutions",
     [
-        ((8, 4), (32, 32), 3),  # one for each halving
-        ((8, 16), (32, 32), 1),
-        ((8, 16), (8, 16), 1),  # of one resolution: one, which does not halve
-        ((16, 14), (64, 27), 1),
+        ((8, 4), (32, 32), 8, 3),  # one for each halving
+        ((8, 16), (32, 32), 2, 1),
+        ((8, 16), (12, 16), 1, 1),  # of one resolution: one, which does not halve
+        ((16, 7), (64, 14), 2, 1),
     ],
 )
-def test_generic_branch_halves_as_often_as_the_network(source, last, convolutions):
-    stages = [Stage(k, "", *shape) for k, shape in enumerate((source, last))]
-    branch = Branch(*stages, num_classes=5)
+def test_generic_branch_halves_as_often_as_the_network(source, last, factor, convolutions):
+    branch = Branch(Stage(0, "", *source), Stage(1, "", *last), num_classes=5).eval()
     assert sum(isinstance(m, nn.BatchNorm2d) for m in branch.modules()) == convolutions
-    factor = last[1] // source[1] if source[1] != 14 else 2
-    trace = branch.trace(
-        torch.rand(2, source[0], 8, 8), torch.zeros(2, last[0], 8 // factor, 8 // factor)
-    )
-    assert trace.stages[0].shape == (2, last[0], 8 // factor, 8 // factor)
+    features, expected = torch.rand(2, source[0], 8, 8), (2, last[0], 8 // factor, 8 // factor)
+    trace = branch.trace(features, torch.zeros(expected))
+    assert trace.stages[0].shape == expected
+    assert torch.equal(trace.stages[0], branch.layers(features))  # and is not resized
     torch.testing.assert_close(trace.embedding, trace.stages[0].mean((2, 3)))
     torch.testing.assert_close(trace.logits, branch.classifier(trace.embedding))
 

@@ -1,6 +1,5 @@
 """Batches for training and evaluation, from memory or from files, augmented on the device."""
 
-import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cohobate.core import Batch
+from cohobate.core import Batch, cores
 from cohobate.data.augment import Augment
 from cohobate.data.images import SKIP, BadImage, Place, centre, parts
 from cohobate.data.sampling import Sampler
@@ -130,7 +129,7 @@ class _Workers:
     """Images that processes read from files, some batches ahead."""
 
     def __init__(self, files: "_Files", device: torch.device, workers: int | None, lasting: bool):
-        workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+        workers = min(cores(), 8) if workers is None else workers
         self.device = device
         self.requests: list[tuple[int, list[int]]] = []  # filled anew for every epoch
         self.loader = DataLoader(

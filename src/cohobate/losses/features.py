@@ -11,3 +11,21 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     ICLR 2015, https://arxiv.org/abs/1412.6550, equation 3.
     """
     return F.mse_loss(student.float(), teacher.float())
+
+
+def attention(features: Tensor) -> Tensor:
+    """Where a map (B, C, H, W) is active: (B, H * W) of unit norm, float32.
+
+    The mean over channels of squares; a map of zeros stays zero. Zagoruyko and Komodakis, "Paying
+    More Attention to Attention", ICLR 2017, https://arxiv.org/abs/1612.03928, section 3.1.
+    """
+    return F.normalize(features.float().square().mean(1).flatten(1))
+
+
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over images and pixels of the squared difference of two attention maps.
+
+    Both maps are (B, C, H, W) of one height and width; their channels may differ. No gradient
+    reaches `teacher`. The maps have unit norm, so the mean falls with the number of pixels.
+    """
+    return F.mse_loss(attention(student), attention(teacher.detach()))

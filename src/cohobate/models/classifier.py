@@ -217,7 +217,8 @@ def create(
         raise ValueError(f"model {arch!r} does not take [model] {name!r}: {error}") from error
     except Exception as error:
         if pretrained:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            sentence = str(error).partition("\n")[0].partition(". ")[0]
+            reason = sentence or type(error).__name__
             raise ValueError(
                 f"the pretrained weights of {arch!r} could not be had ({reason}): check the"
                 " network connection, or set model.pretrained=false"

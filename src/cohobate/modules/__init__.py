@@ -1,8 +1,20 @@
 """Parts that methods share."""
 
+from cohobate.modules.auxiliary import AuxiliaryHeads
+from cohobate.modules.bifpn import BiFPN, PyramidTeacher
 from cohobate.modules.branch import Branch
 from cohobate.modules.discriminator import Discriminator
 from cohobate.modules.exits import Exits
 from cohobate.modules.frozen import EMA, Frozen, frozen_keys
 
-__all__ = ["EMA", "Branch", "Discriminator", "Exits", "Frozen", "frozen_keys"]
+__all__ = [
+    "EMA",
+    "AuxiliaryHeads",
+    "BiFPN",
+    "Branch",
+    "Discriminator",
+    "Exits",
+    "Frozen",
+    "PyramidTeacher",
+    "frozen_keys",
+]

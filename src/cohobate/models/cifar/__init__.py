@@ -9,8 +9,10 @@ from cohobate.models.cifar import (
     vgg,
     wrn,
 )
+from cohobate.models.cifar._chain import Chain
 
 __all__ = [
+    "Chain",
     "mobilenetv2",
     "preact_resnet",
     "resnet",

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch.nn.functional as F
@@ -85,6 +85,7 @@ class Chain(nn.Module):
     strides: of each stage, counting the stem's with the first.
     final: what follows the last stage, such as the BN - ReLU of a pre-activation network.
     num_features: channels D that reach the classifier; the last width where left out.
+    again: builds the last stage once more, on its own output and at stride 1.
     drop_rate: dropout before the classifier.
     """
 
@@ -97,6 +98,7 @@ class Chain(nn.Module):
         final: nn.Module | None = None,
         num_features: int | None = None,
         *,
+        again: Callable[[], nn.Module],
         num_classes: int = 100,
         drop_rate: float = 0.0,
         global_pool: str = "avg",
@@ -115,11 +117,14 @@ class Chain(nn.Module):
             self.feature_info.append({"num_chs": widths[i], "reduction": reduction, "module": name})
         self.final = final or nn.Identity()
         self.head = ClassifierHead(self.num_features, num_classes, global_pool, drop_rate)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._again = again
+        _initialise(self)
+
+    def last_stage_again(self) -> nn.Module:
+        """A new copy of the last stage that takes its output and keeps the size of the map."""
+        stage = self._again()
+        _initialise(stage)
+        return stage
 
     def get_classifier(self) -> nn.Module:
         return self.head.fc
@@ -183,6 +188,14 @@ class Chain(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
+def _initialise(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def residual_stages(
     container: type[nn.Sequential],
     block: Any,
@@ -191,15 +204,23 @@ def residual_stages(
     depths: Sequence[int],
     strides: Sequence[int],
 ) -> list[nn.Module]:
-    """Stages of `block(in_channels, width, stride)`; the first of each has the stage's stride."""
-    stages = []
-    for width, depth, stride in zip(widths, depths, strides, strict=True):
-        blocks = []
-        for i in range(depth):
-            blocks.append(block(in_channels, width, stride if i == 0 else 1))
-            in_channels = width * block.expansion
-        stages.append(container(*blocks))
-    return stages
+    """A `residual_stage` for each width, one after the other."""
+    inputs = [in_channels, *(width * block.expansion for width in widths[:-1])]
+    rows = zip(inputs, widths, depths, strides, strict=True)
+    return [residual_stage(container, block, *row) for row in rows]
+
+
+def residual_stage(
+    container: type[nn.Sequential],
+    block: Any,
+    in_channels: int,
+    width: int,
+    depth: int,
+    stride: int,
+) -> nn.Module:
+    """So many `block(in_channels, width, stride)`, of which the first has the stage's stride."""
+    others = (block(width * block.expansion, width, 1) for _ in range(depth - 1))
+    return container(block(in_channels, width, stride), *others)
 
 
 Net = TypeVar("Net", bound=Chain)

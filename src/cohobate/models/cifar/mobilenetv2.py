@@ -6,6 +6,8 @@ https://arxiv.org/abs/1801.04381. Two stems are in use: of stride 2 in RepDistil
 Their accuracies are not comparable.
 """
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from timm.models import generate_default_cfgs, register_model
@@ -40,6 +42,16 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
+def residuals(in_channels: int, rows: Iterable[tuple[int, int, int, int]]) -> nn.Sequential:
+    """Blocks of each row (expansion, width, blocks, stride); its first block has the stride."""
+    blocks = []
+    for expansion, width, depth, stride in rows:
+        for i in range(depth):
+            blocks.append(InvertedResidual(in_channels, width, stride if i == 0 else 1, expansion))
+            in_channels = width
+    return nn.Sequential(*blocks)
+
+
 class MobileNetV2(Chain):
     """Stem of 16 channels, inverted residuals of width 8 to 160, a 1x1 convolution to 1280.
 
@@ -50,24 +62,16 @@ class MobileNetV2(Chain):
     """
 
     def __init__(self, stem_stride: int, in_chans: int = 3, **head: Any):
-        in_channels = 16
-        stages = []
-        for rows in ROWS:
-            blocks = []
-            for expansion, width, depth, stride in rows:
-                for i in range(depth):
-                    blocks.append(
-                        InvertedResidual(in_channels, width, stride if i == 0 else 1, expansion)
-                    )
-                    in_channels = width
-            stages.append(nn.Sequential(*blocks))
+        widths = (12, 16, 48, 160)
+        same_size = tuple((t, c, n, 1) for t, c, n, _ in ROWS[-1])
         super().__init__(
             stem=ConvNormAct(in_chans, 16, 3, stem_stride),
-            stages=stages,
-            widths=(12, 16, 48, 160),
+            stages=[residuals(channels, rows) for channels, rows in zip((16, *widths), ROWS)],
+            widths=widths,
             strides=(stem_stride, 2, 2, 2),
             final=ConvNormAct(160, 1280, 1),
             num_features=1280,
+            again=partial(residuals, 160, same_size),
             **head,
         )
 

@@ -5,6 +5,7 @@ https://arxiv.org/abs/1603.05027, as the self-distillation literature runs it: a
 1 with BN - ReLU, shortcuts without BN, and no BN - ReLU between the last stage and the pooling.
 """
 
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from cohobate.models.cifar._chain import (
     convolution,
     create,
     default_cfg,
+    residual_stage,
     residual_stages,
 )
 
@@ -90,11 +92,14 @@ class PreActResNet(Chain):
         **head: Any,
     ):
         widths, strides = (64, 128, 256, 512), (1, 2, 2, 2)
+        channels = [width * block.expansion for width in widths]
+        last = (channels[-1], widths[-1], depths[-1], 1)
         super().__init__(
             stem=ConvNormAct(in_chans, 64),
             stages=residual_stages(nn.Sequential, block, 64, widths, depths, strides),
-            widths=[width * block.expansion for width in widths],
+            widths=channels,
             strides=strides,
+            again=partial(residual_stage, nn.Sequential, block, *last),
             **head,
         )
 

@@ -6,6 +6,7 @@ shortcuts as in RepDistiller, https://arxiv.org/abs/1910.10699), and the ImageNe
 3x3 stem of stride 1 without pooling.
 """
 
+from functools import partial
 from typing import Any
 
 from timm.models import generate_default_cfgs, register_model
@@ -19,6 +20,7 @@ from cohobate.models.cifar._chain import (
     conv_norm,
     create,
     default_cfg,
+    residual_stage,
     residual_stages,
 )
 
@@ -83,11 +85,14 @@ class ResNet(Chain):
     ):
         stem = ConvNormAct if stem_act else conv_norm
         strides = (1, 2, 2, 2)[: len(widths)]
+        channels = [width * block.expansion for width in widths]
+        last = (channels[-1], widths[-1], depths[-1], 1)
         super().__init__(
             stem=stem(in_chans, stem_width),
             stages=residual_stages(PostActivationStage, block, stem_width, widths, depths, strides),
-            widths=[width * block.expansion for width in widths],
+            widths=channels,
             strides=strides,
+            again=partial(residual_stage, PostActivationStage, block, *last),
             **head,
         )
 

@@ -5,6 +5,7 @@ CVPR 2018, https://arxiv.org/abs/1707.01083, on a 1x1 stem of stride 1 as in Rep
 (https://arxiv.org/abs/1910.10699), where a ReLU follows the depthwise convolution too.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,6 +58,13 @@ class Bottleneck(PostActivation):
         return torch.cat([y, F.avg_pool2d(x, 3, stride=2, padding=1)], 1)
 
 
+def bottlenecks(
+    in_channels: int, width: int, depth: int, stride: int, first_groups: int
+) -> PostActivationStage:
+    others = (Bottleneck(width, width, 1, GROUPS) for _ in range(depth - 1))
+    return PostActivationStage(Bottleneck(in_channels, width, stride, first_groups), *others)
+
+
 class ShuffleNetV1(Chain):
     """Stem (B, 24, H, W), then stages of width 240, 480, 960 at stride 2, 4, 8; three groups.
 
@@ -64,20 +72,16 @@ class ShuffleNetV1(Chain):
     """
 
     def __init__(self, in_chans: int = 3, **head: Any):
-        widths, depths = (240, 480, 960), (4, 8, 4)
-        in_channels = 24
-        stages = []
-        for width, depth in zip(widths, depths, strict=True):
-            groups = 1 if in_channels == 24 else GROUPS
-            down = Bottleneck(in_channels, width, 2, groups)
-            others = [Bottleneck(width, width, 1, GROUPS) for _ in range(depth - 1)]
-            stages.append(PostActivationStage(down, *others))
-            in_channels = width
         super().__init__(
             stem=ConvNormAct(in_chans, 24, 1),
-            stages=stages,
-            widths=widths,
+            stages=[
+                bottlenecks(24, 240, 4, 2, 1),
+                bottlenecks(240, 480, 8, 2, GROUPS),
+                bottlenecks(480, 960, 4, 2, GROUPS),
+            ],
+            widths=(240, 480, 960),
             strides=(2, 2, 2),
+            again=partial(bottlenecks, 960, 960, 4, 1, GROUPS),
             **head,
         )
 

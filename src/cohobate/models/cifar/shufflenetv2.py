@@ -5,6 +5,7 @@ https://arxiv.org/abs/1807.11164, on a 1x1 stem of stride 1 as in RepDistiller
 (https://arxiv.org/abs/1910.10699).
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,18 +27,18 @@ __all__ = ["ShuffleNetV2"]
 
 
 class DownBlock(PostActivation):
-    """Two branches at stride 2, concatenated and shuffled."""
+    """Two branches, at stride 2 in the network, concatenated and shuffled."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2):
         super().__init__()
         half = out_channels // 2
         self.left = nn.Sequential(
-            conv_norm(in_channels, in_channels, 3, 2, groups=in_channels),
+            conv_norm(in_channels, in_channels, 3, stride, groups=in_channels),
             conv_norm(in_channels, half, 1),
         )
         self.right = nn.Sequential(
             ConvNormAct(in_channels, half, 1),
-            conv_norm(half, half, 3, 2, groups=half),
+            conv_norm(half, half, 3, stride, groups=half),
             conv_norm(half, half, 1),
         )
 
@@ -65,24 +66,24 @@ class BasicBlock(PostActivation):
         return shuffle(torch.cat([kept, self.right(changed)], 1), 2)
 
 
+def blocks(in_channels: int, width: int, depth: int, stride: int = 2) -> PostActivationStage:
+    """A down block, of whatever stride, and `depth` basic blocks."""
+    down = DownBlock(in_channels, width, stride)
+    return PostActivationStage(down, *(BasicBlock(width) for _ in range(depth)))
+
+
 class ShuffleNetV2(Chain):
     """Stem (B, 24, H, W), then stages of width 116, 232, 464 at stride 2, 4, 8, and 1x1 to 1024."""
 
     def __init__(self, in_chans: int = 3, **head: Any):
-        widths, depths = (116, 232, 464), (3, 7, 3)
-        in_channels = 24
-        stages = []
-        for width, depth in zip(widths, depths, strict=True):
-            basic = [BasicBlock(width) for _ in range(depth)]
-            stages.append(PostActivationStage(DownBlock(in_channels, width), *basic))
-            in_channels = width
         super().__init__(
             stem=ConvNormAct(in_chans, 24, 1),
-            stages=stages,
-            widths=widths,
+            stages=[blocks(24, 116, 3), blocks(116, 232, 7), blocks(232, 464, 3)],
+            widths=(116, 232, 464),
             strides=(2, 2, 2),
             final=ConvNormAct(464, 1024, 1),
             num_features=1024,
+            again=partial(blocks, 464, 464, 3, 1),
             **head,
         )
 

@@ -5,6 +5,7 @@ ICLR 2015, https://arxiv.org/abs/1409.1556, with one linear classifier as in Rep
 (https://arxiv.org/abs/1910.10699).
 """
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +33,11 @@ class PoolLargeMaps(nn.Module):
         return F.max_pool2d(x, 2) if min(x.shape[-2:]) > 4 else x
 
 
+def convolutions(in_channels: int, width: int, depth: int) -> PostActivationStage:
+    channels = [in_channels] + [width] * depth
+    return PostActivationStage(*(ConvNormAct(a, b, bias=True) for a, b in pairwise(channels)))
+
+
 class VGG(Chain):
     """Five blocks of 3x3 convolutions of width 64, 128, 256, 512, 512, each with bias, BN and ReLU.
 
@@ -44,23 +50,19 @@ class VGG(Chain):
     """
 
     def __init__(self, depths: tuple[int, ...], in_chans: int = 3, **head: Any):
-        blocks = []
-        in_channels = in_chans
-        for width, depth in zip(WIDTHS, depths, strict=True):
-            channels = [in_channels] + [width] * depth
-            blocks.append([ConvNormAct(a, b, bias=True) for a, b in pairwise(channels)])
-            in_channels = width
-        first, second, third, fourth, fifth = blocks
+        rows = zip((in_chans, *WIDTHS), WIDTHS, depths)
+        first, second, third, fourth, fifth = (convolutions(*row) for row in rows)
         super().__init__(
             stem=nn.Identity(),
             stages=[
-                PostActivationStage(*first),
+                first,
                 PostActivationStage(nn.MaxPool2d(2), *second),
                 PostActivationStage(nn.MaxPool2d(2), *third),
                 PostActivationStage(nn.MaxPool2d(2), *fourth, PoolLargeMaps(), *fifth),
             ],
             widths=(64, 128, 256, 512),
             strides=(1, 2, 2, 2),
+            again=partial(convolutions, WIDTHS[-1], WIDTHS[-1], depths[-2] + depths[-1]),
             **head,
         )
 

@@ -3,13 +3,21 @@
 Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, https://arxiv.org/abs/1605.07146.
 """
 
+from functools import partial
 from typing import Any
 
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from cohobate.models.cifar._chain import Chain, convolution, create, default_cfg, residual_stages
+from cohobate.models.cifar._chain import (
+    Chain,
+    convolution,
+    create,
+    default_cfg,
+    residual_stage,
+    residual_stages,
+)
 from cohobate.models.cifar.preact_resnet import PreActBlock
 
 __all__ = ["WideResNet"]
@@ -27,12 +35,14 @@ class WideResNet(Chain):
     def __init__(self, depth: int, width: int, in_chans: int = 3, **head: Any):
         widths, strides = (16 * width, 32 * width, 64 * width), (1, 2, 2)
         depths = ((depth - 4) // 6,) * 3
+        last = (widths[-1], widths[-1], depths[-1], 1)
         super().__init__(
             stem=convolution(in_chans, 16),
             stages=residual_stages(nn.Sequential, PreActBlock, 16, widths, depths, strides),
             widths=widths,
             strides=strides,
             final=BatchNormAct2d(widths[-1]),
+            again=partial(residual_stage, nn.Sequential, PreActBlock, *last),
             **head,
         )
 
