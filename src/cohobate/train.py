@@ -1,40 +1,31 @@
 """One run from its settings to its folder: build, train, score, export."""
 
 import json
-import logging
-import os
-import platform
-import shlex
-import sys
 import tomllib
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cohobate import build
 from cohobate import config as settings
 from cohobate.config import RunConfig, differences
-from cohobate.core import Batch, Method, Progress, cores
+from cohobate.core import Method
+from cohobate.cost import cost
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.engine import Row, Training
+from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys
 from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
+from cohobate.weights import export, plain, reorder
 
 SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
 """What has to be equal for a continued run to end in the same bits."""
@@ -87,12 +78,12 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
                 raise
             raise MemoryError(_memory_advice(run, config)) from error
     if fabric.is_global_zero:
-        export(run, training.network, data)
+        export(run.path, training.network, data.size, data.classes)
         if training.ema:
-            save_file(_plain(method.model.net.state_dict()), run.raw_model)
+            save_file(plain(method.model.net.state_dict()), run.raw_model)
         left_out = frozen_keys(method)
         kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
-        save_file(_plain(kept), run.method)
+        save_file(plain(kept), run.method)
     fabric.barrier()
     return rows
 
@@ -161,62 +152,6 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What the machine decides, once for a run: precision, compilation, threads, processes."""
-
-    precision: str
-    compile: bool
-    threads: int
-    devices: int
-    deterministic: bool
-
-    @classmethod
-    def of(cls, run: RunDir, config: RunConfig, devices: int) -> "Machine":
-        """What the run's folder says, else what suits this machine."""
-        stored: dict[str, Any] = {}
-        if run.environment.exists():
-            stored = json.loads(run.environment.read_text(encoding="utf-8"))
-        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-        precision = config.precision if config.precision != "auto" else _fast_precision()
-        compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
-        return cls(
-            stored.get("precision", precision),
-            stored.get("compile", compiles),
-            stored.get("threads", max(1, cores() // world)),
-            world,
-            config.deterministic,
-        )
-
-    def launch(self) -> Fabric:
-        """Fabric on this machine's processes, started where they are not yet."""
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        torch.set_num_threads(self.threads)
-        torch.use_deterministic_algorithms(self.deterministic)
-        torch.backends.cudnn.benchmark = not self.deterministic
-        several = self.devices > 1
-        if torch.cuda.is_available() and torch.cuda.device_count() < self.devices:
-            raise ValueError(
-                f"--devices {self.devices}: this machine has {torch.cuda.device_count()} GPUs"
-            )
-        fabric = Fabric(
-            accelerator="cuda" if torch.cuda.is_available() else "cpu",
-            devices=self.devices,
-            strategy="ddp" if several else "auto",
-            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
-        )
-        fabric.launch()
-        return fabric
-
-
-def _fast_precision() -> str:
-    """bf16 where the processor computes in it, else float32."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "float32"
-
-
 def _open(
     run: RunDir, config: RunConfig, machine: Machine, method: Method, data: ImageSet, display: Lines
 ) -> None:
@@ -236,7 +171,7 @@ def _open(
         run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
         if frozen := frozen_keys(method):
             state = method.state_dict()
-            save_file(_plain({key: state[key] for key in frozen}), run.frozen)
+            save_file(plain({key: state[key] for key in frozen}), run.frozen)
         for doubt in _doubt(method, data):
             display.say(doubt)
     for note in (*data.notes, *_notes(method)):
@@ -265,57 +200,6 @@ def _notes(method: Method) -> list[str]:
     """What the method's modules have to say, such as how auxiliary branches were made."""
     notes = [getattr(part, "note", None) for part in method.modules()]
     return list(dict.fromkeys(note for note in notes if isinstance(note, str)))
-
-
-def environment(machine: Machine) -> dict[str, Any]:
-    """Where and with what a run is made."""
-    return {
-        "command": shlex.join(["cohobate", *sys.argv[1:]]),
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "cohobate": version("cohobate"),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "timm": timm.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": machine.threads,
-        "devices": machine.devices,
-        "precision": machine.precision,
-        "compile": machine.compile,
-    }
-
-
-def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
-
-
-def cost(method: Method, size: int) -> dict[str, Any]:
-    """Parameters deployed and trained; multiply-adds of one image deployed, and of one in training.
-
-    Counted on the meta device: nothing is computed.
-    """
-    ghost = deepcopy(method).to("meta")
-    rows = 4 * (1 + method.companions)
-    views = (method.views,) if method.views > 1 else ()
-    images = torch.empty(rows, *views, 3, size, size, device="meta")
-    ids = torch.empty(rows, dtype=torch.long, device="meta")
-    batch = Batch(images, ids, ids)
-    now = torch.zeros((), device="meta")
-    with FlopCounterMode(display=False) as deployed, torch.no_grad():
-        ghost.model.eval()(images.flatten(0, 1)[:1] if views else images[:1])
-    with FlopCounterMode(display=False) as trained:
-        ghost.train()(ghost.mixed(batch), Progress(now, 1, now, 1))
-    return {
-        "parameters": sum(p.numel() for p in method.model.net.parameters()),
-        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
-        "macs": deployed.get_total_flops() // 2,
-        "training_macs": trained.get_total_flops() // 2 // 4,
-    }
 
 
 def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
@@ -368,34 +252,3 @@ class Scores:
                 network, EvalLoader(split, **self.load), self.fabric.autocast()
             ).items()
         }
-
-
-def export(run: RunDir, network: nn.Module, data: ImageSet) -> None:
-    """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
-    net: Any = reorder(deepcopy(network.net).cpu(), torch.contiguous_format)
-    mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
-    facts = {"input_size": (3, data.size, data.size), "mean": mean, "std": std, "crop_pct": 1.0}
-    temporary = run.path / "export.tmp"
-    timm.models.save_for_hf(
-        net,
-        str(temporary),
-        model_config={"label_names": list(data.classes)},
-        safe_serialization=True,
-        data_config=facts,
-    )
-    for name in ("config.json", "model.safetensors"):
-        os.replace(temporary / name, run.path / name)
-    temporary.rmdir()
-
-
-def reorder(module: Any, memory_format: torch.memory_format) -> Any:
-    """The module, with its convolutions' weights in that order of memory."""
-    return module.to(memory_format=memory_format)
-
-
-def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors as safetensors wants them: on the CPU, contiguous, none sharing memory."""
-    return {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in state.items()
-    }

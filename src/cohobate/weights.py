@@ -1,8 +1,14 @@
 """Networks with the weights that a run, a file or timm holds."""
 
 import json
+import os
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
+import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -54,3 +60,34 @@ def start_from(network: Classifier, source: str) -> None:
             f" tensors differ, such as {strange[0]!r}"
         )
     network.net.load_state_dict({k: v for k, v in state.items() if k not in shapes}, strict=False)
+
+
+def export(folder: Path, network: Any, size: int, classes: Sequence[str]) -> None:
+    """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
+    net: Any = reorder(deepcopy(network.net).cpu(), torch.contiguous_format)
+    mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
+    facts = {"input_size": (3, size, size), "mean": mean, "std": std, "crop_pct": 1.0}
+    temporary = folder / "export.tmp"
+    timm.models.save_for_hf(
+        net,
+        str(temporary),
+        model_config={"label_names": list(classes)},
+        safe_serialization=True,
+        data_config=facts,
+    )
+    for name in ("config.json", "model.safetensors"):
+        os.replace(temporary / name, folder / name)
+    temporary.rmdir()
+
+
+def reorder(module: Any, memory_format: torch.memory_format) -> Any:
+    """The module, with its convolutions' weights in that order of memory."""
+    return module.to(memory_format=memory_format)
+
+
+def plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors as safetensors wants them: on the CPU, contiguous, none sharing memory."""
+    return {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in state.items()
+    }

@@ -1,0 +1,103 @@
+"""What the machine decides for a run, and what of it is written down."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+import timm
+import torch
+from lightning_fabric import Fabric
+
+from cohobate.config import RunConfig
+from cohobate.core import cores
+from cohobate.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine decides, once for a run: precision, compilation, threads, processes."""
+
+    precision: str
+    compile: bool
+    threads: int
+    devices: int
+    deterministic: bool
+
+    @classmethod
+    def of(cls, run: RunDir, config: RunConfig, devices: int) -> "Machine":
+        """What the run's folder says, else what suits this machine."""
+        stored: dict[str, Any] = {}
+        if run.environment.exists():
+            stored = json.loads(run.environment.read_text(encoding="utf-8"))
+        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+        precision = config.precision if config.precision != "auto" else _fast_precision()
+        compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
+        return cls(
+            stored.get("precision", precision),
+            stored.get("compile", compiles),
+            stored.get("threads", max(1, cores() // world)),
+            world,
+            config.deterministic,
+        )
+
+    def launch(self) -> Fabric:
+        """Fabric on this machine's processes, started where they are not yet."""
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        several = self.devices > 1
+        if torch.cuda.is_available() and torch.cuda.device_count() < self.devices:
+            raise ValueError(
+                f"--devices {self.devices}: this machine has {torch.cuda.device_count()} GPUs"
+            )
+        fabric = Fabric(
+            accelerator="cuda" if torch.cuda.is_available() else "cpu",
+            devices=self.devices,
+            strategy="ddp" if several else "auto",
+            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+        return fabric
+
+
+def _fast_precision() -> str:
+    """bf16 where the processor computes in it, else float32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "float32"
+
+
+def environment(machine: Machine) -> dict[str, Any]:
+    """Where and with what a run is made."""
+    return {
+        "command": shlex.join(["cohobate", *sys.argv[1:]]),
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "cohobate": version("cohobate"),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "timm": timm.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": machine.threads,
+        "devices": machine.devices,
+        "precision": machine.precision,
+        "compile": machine.compile,
+    }
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
