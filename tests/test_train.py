@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from cohobate import build, config
@@ -170,7 +171,7 @@ def test_a_transformer_trains_on_small_images(smoke, tmp_path):
     assert ran.code == 0, ran.err
     assert "generic branches" in ran.out
     facts = json.loads((tmp_path / "run/config.json").read_text())
-    assert facts["model_args"]["img_size"] == 32
+    assert facts["model_args"]["img_size"] == [32, 32]
 
 
 def test_npz_and_class_weights(smoke, tmp_path):
@@ -208,3 +209,32 @@ def test_overrides_combine_as_the_design_says():
     resolved, notes = build.resolve(config.load(SMOKE, ["optim.epochs=2", "optim.warmup=9"]))
     assert resolved.optim.warmup == 1
     assert "cut to 1" in notes[0]
+
+
+def test_a_file_more_is_no_silent_change_of_the_test_set(smoke, cohobate, tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
+    given = ("data.name=folder", f"data.root={tmp_path / 'data'}", "data.batch_size=8")
+    assert smoke(tmp_path / "run", *given).code == 0
+    Image.fromarray(pixels).save(tmp_path / "data" / "a" / "000.png")
+    for ran in (smoke(tmp_path / "run", *given), cohobate("evaluate", tmp_path / "run")):
+        assert ran.code == 2
+        assert "splits.json" in ran.err
+
+
+def test_settings_that_change_nothing_do_not_block_going_on(smoke, tmp_path):
+    assert smoke(tmp_path / "run").code == 0
+    ran = smoke(tmp_path / "run", "data.workers=1", "checkpoint_every=7", "eval.batch_size=99")
+    assert ran.code == 0, ran.err
+
+
+def test_a_checkpoint_of_unknown_settings_is_not_continued(smoke, tmp_path):
+    assert smoke(tmp_path / "run").code == 0
+    (tmp_path / "run" / "config.toml").unlink()
+    ran = smoke(tmp_path / "run", "optim.lr=1")
+    assert ran.code == 2
+    assert "without the config.toml" in ran.err

@@ -54,7 +54,9 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
         if parameter.kind is parameter.KEYWORD_ONLY and name != "samples":
             default = ... if parameter.default is parameter.empty else parameter.default
             known[name] = (str if name == "teacher" else hints[name], default)
-    schema = create_model(place, __config__=ConfigDict(extra="forbid"), **known)
+    schema = create_model(
+        place, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **known
+    )
     try:
         return schema(**given).model_dump()
     except ValidationError as error:
@@ -136,6 +138,9 @@ def load_data(config: RunConfig) -> ImageSet:
 def model(config: RunConfig, data: ImageSet) -> Any:
     """The network of a run, from `init` where it names one, frozen as far as it should be."""
     wanted = config.model
+    for key in ("num_classes", "size", "mean", "std", "in_chans"):
+        if key in wanted.options:
+            raise ValueError(f"model.{key} is found out from the data: leave it away")
     own = {} if wanted.pretrained else {"mean": data.mean, "std": data.std}
     network = TASKS[config.task].model(
         wanted.arch,

@@ -16,13 +16,13 @@ from cohobate.optim import Recipe
 class Table(BaseModel):
     """A table of a run file; a name that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class OpenTable(BaseModel):
     """A table whose other names are handed on, and checked by what receives them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class RunConfig(Table):
     """A whole run file."""
 
     task: Literal["classification"] = "classification"
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     precision: Literal["auto", "bf16", "float32"] = "auto"
     compile: Literal["auto"] | bool = "auto"
     deterministic: bool = False
@@ -186,14 +186,24 @@ def _names(root: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(fields)
 
 
+INERT = (
+    "checkpoint_every",
+    "data.download",
+    "data.root",
+    "data.workers",
+    "eval.batch_size",
+)
+"""Settings that make no other run: a run goes on, and is compared, whatever they say."""
+
+
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two tables, a line each: `optim.epochs: 40 → 80`."""
+    """What differs between two tables, but for `INERT`, a line each: `optim.epochs: 40 → 80`."""
     lines = []
     for key in sorted({*old, *new}):
         a, b, name = old.get(key), new.get(key), f"{prefix}{key}"
         if isinstance(a, dict) and isinstance(b, dict):
             lines += differences(a, b, f"{name}.")
-        elif a != b:
+        elif a != b and name not in INERT:
             lines.append(
                 f"{name}: {'not set' if a is None else a} → {'not set' if b is None else b}"
             )

@@ -167,7 +167,7 @@ class Training:
     def _step(self, epoch: int, position: int, batches: Iterator[Batch]) -> None:
         began, step, recipe = time.perf_counter(), self.step, self.recipe
         torch.manual_seed(_mix(self.seed, step, self.fabric.global_rank))
-        now = torch.tensor([epoch, step], device=self.fabric.device)
+        now = torch.tensor([epoch, step]).to(self.fabric.device, non_blocking=True)
         progress = Progress(now[0], recipe.epochs, now[1], recipe.epochs * self.per_epoch)
         rate = recipe.rate(step, self.per_epoch)
         for group in self.optimizer.param_groups:
@@ -193,13 +193,11 @@ class Training:
         if self.ema:
             self.ema.follow(self.method.model)
         self.step += 1
-        self.seconds += time.perf_counter() - began
-        look = self.step % self.look_every == 0
-        share = self.waited / self.seconds
         self.images += images
-        self.display.step(
-            images * self.fabric.world_size, rate, share, self._look() if look else {}
-        )
+        losses_so_far = self._look() if self.step % self.look_every == 0 else {}
+        self.seconds += time.perf_counter() - began
+        share = self.waited / self.seconds
+        self.display.step(images * self.fabric.world_size, rate, share, losses_so_far)
 
     def _look(self) -> dict[str, float]:
         """The means so far. Raises FloatingPointError, on all processes alike, at a bad term."""
@@ -224,6 +222,8 @@ class Training:
         """Scores the network, writes the epoch's row and a checkpoint."""
         self._look()
         share_buffers(self.method)
+        if self.ema:
+            share_buffers(self.ema)
         last = epoch + 1 == self.recipe.epochs
         terms = dict(zip(self.watch.names, mean(self.watch.sums / self.watch.count).tolist()))
         images = self.images * self.fabric.world_size

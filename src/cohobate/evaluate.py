@@ -8,7 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+)
 
 from cohobate.core import Batch
 
@@ -18,7 +22,8 @@ def classification(
 ) -> dict[str, float]:
     """Scores of a classifier on the rows of all processes together.
 
-    top1, top5 (with more than 5 classes), balanced (the mean of the classes' accuracies): shares
+    top1, top5 (with more than 5 classes), balanced (the mean accuracy of the
+    classes that there are images of): shares
     in [0, 1]. nll: mean negative log-likelihood in nats. ece: expected calibration error over 15
     bins of equal width, Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599.
     """
@@ -27,20 +32,23 @@ def classification(
     device = next(model.parameters()).device
     metrics: dict[str, Metric | MetricCollection] = {
         "top1": MulticlassAccuracy(classes, average="micro"),
-        "balanced": MulticlassAccuracy(classes, average="macro"),
         "ece": MulticlassCalibrationError(classes, n_bins=15),
     }
     if classes > 5:
         metrics["top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
     scores = MetricCollection(metrics, compute_groups=False).to(device)
     nll = MeanMetric().to(device)
+    confusion = MulticlassConfusionMatrix(classes).to(device)
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast or nullcontext():
         for batch in batches:
             logits: Tensor = model(batch.images).float()
             scores.update(logits.softmax(1), batch.targets)
+            confusion.update(logits.argmax(1), batch.targets)
             nll.update(F.cross_entropy(logits, batch.targets), weight=len(logits))
     model.train(was_training)
-    values = {**scores.compute(), "nll": nll.compute()}
+    counts = confusion.compute().float()
+    recall = counts.diag() / counts.sum(1)  # not a number where a class has no image
+    values = {**scores.compute(), "nll": nll.compute(), "balanced": recall.nanmean()}
     return {name: float(value) for name, value in values.items()}

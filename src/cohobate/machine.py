@@ -1,6 +1,5 @@
 """What the machine decides for a run, and what of it is written down."""
 
-import json
 import logging
 import os
 import platform
@@ -33,9 +32,7 @@ class Machine:
     @classmethod
     def of(cls, run: RunDir, config: RunConfig, devices: int) -> "Machine":
         """What the run's folder says, else what suits this machine."""
-        stored: dict[str, Any] = {}
-        if run.environment.exists():
-            stored = json.loads(run.environment.read_text(encoding="utf-8"))
+        stored = run.facts()
         world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
         precision = config.precision if config.precision != "auto" else _fast_precision()
         compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
@@ -51,6 +48,8 @@ class Machine:
         """Fabric on this machine's processes, started where they are not yet."""
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         torch.set_num_threads(self.threads)
+        if self.deterministic:  # cuBLAS reads this when it starts
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
         torch.backends.cudnn.benchmark = not self.deterministic
         several = self.devices > 1

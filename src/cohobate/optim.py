@@ -3,12 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from torch import nn
 
-from cohobate.core import Count, Positive, Share, Weight
+from cohobate.core import Count, Positive, Weight
+
+Decay = Annotated[float, Ge(0), Lt(1)]
+"""How much of an average stays from one step to the next: from 0 to below 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,14 @@ class Recipe:
     milestones: tuple[Count, ...] = ()
     gamma: Positive = 0.1
     warmup: Weight | None = None
-    momentum: Share = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = True
     weight_decay: Weight | None = None
     clip: Weight = 5.0
     accumulate: Count = 1
-    ema: Share | None = None
+    ema: Decay | None = None
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic, no field
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - read by pydantic, no field
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from zero."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 
 class RunDir:
@@ -21,6 +22,7 @@ class RunDir:
         self.path = Path(path)
         self.config = self.path / "config.toml"
         self.environment = self.path / "environment.json"
+        self.splits = self.path / "splits.json"
         self.metrics = self.path / "metrics.jsonl"
         self.last = self.path / "last.ckpt"
         self.previous = self.path / "previous.ckpt"
@@ -35,6 +37,25 @@ class RunDir:
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+
+    def write_tensors(self, path: Path, state: dict[str, torch.Tensor]) -> None:
+        """Writes a .safetensors file of this folder, all or nothing."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(state, temporary)
+        os.replace(temporary, path)
+
+    def facts(self) -> dict[str, Any]:
+        """What `environment.json` holds; nothing where it is not there.
+
+        Raises ValueError where it is damaged.
+        """
+        if not self.environment.exists():
+            return {}
+        try:
+            return dict(json.loads(self.environment.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.environment} is damaged: {error}") from error
 
     def write_rows(self, rows: Iterable[dict[str, Any]]) -> None:
         """Writes `metrics.jsonl` anew: one row an epoch."""

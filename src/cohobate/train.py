@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from cohobate import build
@@ -16,7 +17,7 @@ from cohobate.config import RunConfig, differences
 from cohobate.core import Method
 from cohobate.cost import cost
 from cohobate.data.classification import ImageSet
-from cohobate.data.loader import EvalLoader, TrainLoader
+from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
 from cohobate.display import Lines
@@ -49,7 +50,12 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         data = build.load_data(config)
     method = build.method(config, data, build.model(config, data))
     if run.frozen.exists():
-        method.load_state_dict(load_file(run.frozen), strict=False)
+        try:
+            method.load_state_dict(load_file(run.frozen), strict=False)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{run.frozen} is damaged: {error}; start anew in another --out DIR"
+            ) from error
     loader = train_loader(config, data, method, fabric)
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
@@ -78,12 +84,13 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
                 raise
             raise MemoryError(_memory_advice(run, config)) from error
     if fabric.is_global_zero:
-        export(run.path, training.network, data.size, data.classes)
+        crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
+        export(run.path, training.network, data.size, data.classes, crop)
         if training.ema:
-            save_file(plain(method.model.net.state_dict()), run.raw_model)
+            run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method)
         kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
-        save_file(plain(kept), run.method)
+        run.write_tensors(run.method, plain(kept))
     fabric.barrier()
     return rows
 
@@ -102,6 +109,8 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
     data = build.load_data(config)
     if list(data.classes) != list(network.net.pretrained_cfg.get("label_names") or data.classes):
         raise ValueError(f"{run.path} was trained on other classes than {data.name!r} has")
+    if not any(setting.startswith("data.") for setting in overrides):
+        check_data(run, data)
     chosen = {"train": data.train, "val": data.val, "test": data.test}.get(split, split)
     if not isinstance(chosen, Split):
         has = [name for name in ("train", "val", "test") if getattr(data, name) is not None]
@@ -125,7 +134,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _memory_advice(run: RunDir, config: RunConfig) -> str:
-    costs = json.loads(run.environment.read_text(encoding="utf-8"))["cost"]
+    costs = run.facts()["cost"]
     batch, name = config.data.batch_size, config.method.name
     ratio = costs["training_macs"] / max(1, costs["macs"])
     return (
@@ -139,10 +148,18 @@ def _memory_advice(run: RunDir, config: RunConfig) -> str:
 def _check_same(run: RunDir, config: RunConfig) -> None:
     """Raises ValueError where the folder holds a run of other settings."""
     if not run.config.exists():
+        if run.last.exists() or run.previous.exists():
+            raise ValueError(
+                f"{run.path} holds a checkpoint without the config.toml that it belongs to: name"
+                f" another folder with --out DIR, or `rm -r {run.path}` to start anew"
+            )
         if run.path.exists() and not run.path.is_dir():
             raise ValueError(f"--out {run.path} is a file: name a folder")
         return
-    old = tomllib.loads(run.config.read_text(encoding="utf-8"))
+    try:
+        old = tomllib.loads(run.config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{run.config} is damaged: {error}") from error
     changed = differences(old, tomllib.loads(config.toml()))
     if changed:
         raise ValueError(
@@ -157,8 +174,8 @@ def _open(
 ) -> None:
     """Writes what a run folder starts with, or compares this machine with the one that wrote it."""
     here = environment(machine)
-    if run.environment.exists():
-        there = json.loads(run.environment.read_text(encoding="utf-8"))
+    if there := run.facts():
+        check_data(run, data)
         other = [f"{k} {there.get(k)} → {here[k]}" for k in SAME_MACHINE if there.get(k) != here[k]]
         if other:
             display.say(
@@ -167,15 +184,42 @@ def _open(
             )
     else:
         costs = {"cost": cost(method, data.size), "notes": [*data.notes, *_notes(method)]}
-        run.write(run.config, config.toml())
-        run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
         if frozen := frozen_keys(method):
             state = method.state_dict()
-            save_file(plain({key: state[key] for key in frozen}), run.frozen)
+            run.write_tensors(run.frozen, plain({key: state[key] for key in frozen}))
+        record_data(run, data)
+        run.write(run.config, config.toml())
+        run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
         for doubt in _doubt(method, data):
             display.say(doubt)
     for note in (*data.notes, *_notes(method)):
         display.say(note)
+
+
+def record_data(run: RunDir, data: ImageSet) -> None:
+    """Writes which images are in which split, so that a later look sees what has changed."""
+    splits = {name: getattr(data, name) for name in ("train", "val", "test")}
+    facts = {
+        name: {"images": len(split), "fingerprint": split.fingerprint(), "files": split.names()}
+        for name, split in splits.items()
+        if split is not None
+    }
+    run.write(run.splits, json.dumps(facts, indent=1) + "\n")
+
+
+def check_data(run: RunDir, data: ImageSet) -> None:
+    """Raises ValueError where a split holds other images than when the run began."""
+    if not run.splits.exists():
+        return
+    for name, facts in json.loads(run.splits.read_text(encoding="utf-8")).items():
+        split = getattr(data, name)
+        if split is None or split.fingerprint() != facts["fingerprint"]:
+            now = 0 if split is None else len(split)
+            raise ValueError(
+                f"the {name} images are not those that {run.path} began with ({facts['images']}"
+                f" then, {now} now; {run.splits} lists them): put the data back, or train anew in"
+                " another folder with --out DIR"
+            )
 
 
 def _doubt(method: Method, data: ImageSet) -> list[str]:

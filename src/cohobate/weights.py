@@ -9,7 +9,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from cohobate.models import Classifier
@@ -28,6 +28,8 @@ def load_network(folder: str | Path) -> Classifier:
     """
     folder = Path(folder)
     try:
+        with safe_open(folder / "model.safetensors", "pt"):  # whole, as far as its header says
+            pass
         facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         classes = facts.get("num_classes") or facts["pretrained_cfg"]["num_classes"]
         return Classifier(f"local-dir:{folder}", classes, pretrained=True)
@@ -48,7 +50,10 @@ def start_from(network: Classifier, source: str) -> None:
         raise ValueError(
             f"init={source}: there is no {path}; give a run folder or a .safetensors file"
         )
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"init={source}: {path} is no .safetensors file: {error}") from error
     mine = network.net.state_dict()
     shapes = {key for key in state if key in mine and state[key].shape != mine[key].shape}
     heads = [*network.head()]
@@ -62,11 +67,19 @@ def start_from(network: Classifier, source: str) -> None:
     network.net.load_state_dict({k: v for k, v in state.items() if k not in shapes}, strict=False)
 
 
-def export(folder: Path, network: Any, size: int, classes: Sequence[str]) -> None:
+def export(
+    folder: Path, network: Any, size: int, classes: Sequence[str], crop: float = 1.0
+) -> None:
     """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
     net: Any = reorder(deepcopy(network.net).cpu(), torch.contiguous_format)
     mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
-    facts = {"input_size": (3, size, size), "mean": mean, "std": std, "crop_pct": 1.0}
+    facts = {
+        "input_size": (3, size, size),
+        "mean": mean,
+        "std": std,
+        "crop_pct": crop,
+        "interpolation": "bilinear",
+    }
     temporary = folder / "export.tmp"
     timm.models.save_for_hf(
         net,

@@ -89,9 +89,9 @@ def test_partners_are_a_permutation(mixing, rows):
     assert sorted(mix.partner.tolist()) == list(range(rows))
 
 
-def test_every_permutation_of_partners_is_as_likely():
+def test_every_cycle_of_partners_is_as_likely_and_nobody_meets_itself():
     draw, mixing = generator(), Mixup()
-    drawn = [tuple(mixing.draw(images(3), generator=draw).partner.tolist()) for _ in range(1200)]
+    drawn = [tuple(mixing.draw(images(4), generator=draw).partner.tolist()) for _ in range(1200)]
     counts = [drawn.count(p) for p in sorted(set(drawn))]
     assert len(counts) == 6
     assert stats.chisquare(counts).pvalue > 1e-3

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cohobate.config import INERT
+
 NEEDED = {
     "config.toml": ("seed", "data.name", "model.arch", "method.name", "optim.epochs"),
     "environment.json": ("cost.parameters", "cost.trained_parameters"),
 }
-INERT = ("seed", "checkpoint_every")
-"""Settings that make no other experiment of a run."""
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -44,7 +44,9 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The config without nesting, and without what makes no other experiment, such as the seed."""
-        return {key: value for key, value in flat(self.config).items() if key not in INERT}
+        return {
+            key: value for key, value in flat(self.config).items() if key not in ("seed", *INERT)
+        }
 
     @property
     def seed(self) -> int:

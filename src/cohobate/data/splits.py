@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,20 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def names(self) -> list[str]:
+        """`CLASS/FILE` of each image that is a file; none for images in memory."""
+        if isinstance(self.images, Tensor):
+            return []
+        return [f"{path.parent.name}/{path.name}" for path in self.images]
+
+    def fingerprint(self) -> str:
+        """A short text that is another for other images, classes or order, wherever they lie."""
+        mark = blake2b(self.targets.numpy().tobytes(), digest_size=16)
+        images = self.images
+        in_memory = isinstance(images, Tensor)
+        mark.update(images.numpy().tobytes() if in_memory else repr(self.names()).encode())
+        return mark.hexdigest()
 
     def take(self, rows: Tensor) -> "Split":
         """The rows (M,) of this split, in that order."""

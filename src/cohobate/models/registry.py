@@ -38,7 +38,7 @@ def find(pattern: str) -> list[str]:
 def facts(name: str) -> Facts:
     """Facts about a network as timm makes it, counted on the meta device."""
     with torch.device("meta"):
-        net: Any = timm.create_model(name)
+        net: Any = timm.create_model(name).eval()
     size = net.pretrained_cfg["input_size"][-1]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, 3, size, size, device="meta"))

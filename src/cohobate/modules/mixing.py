@@ -69,7 +69,9 @@ def _pairs(
     rows: int, alpha: float, share: float, per: str, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Partner (rows,) and weight (rows,), on the CPU; `share` of the weights is below one."""
-    partner = torch.randperm(rows, generator=generator)
+    order = torch.randperm(rows, generator=generator)
+    partner = torch.empty_like(order)
+    partner[order] = order.roll(1)  # a single cycle: nobody is mixed with itself
     weight = _beta(alpha, 1 if per == "batch" else rows, generator).expand(rows).clone()
     kept = torch.randperm(rows, generator=generator)[round(share * rows) :]
     weight[kept] = 1.0
