@@ -1,14 +1,11 @@
 """What all tests share: the command line in this process, and real images where they are."""
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SMOKE = ROOT / "runs" / "smoke" / "classification.toml"
-DATA = Path(os.environ.get("COHOBATE_TEST_DATA", ROOT.parent / "shared" / "data"))
+from places import DATA, SMOKE
 
 
 class Ran:

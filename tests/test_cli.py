@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import SMOKE
+from places import SMOKE
 
 
 def pictures(root, classes=("ant", "bee"), count=6, size=24):

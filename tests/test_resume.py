@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cohobate.engine import Training
-from conftest import SMOKE
+from places import SMOKE
 
 SETTINGS = ("method.name=mixskd", "optim.epochs=2", "checkpoint_every=4", "optim.ema=0.9")
 SETTINGS += ("data.fraction=0.4", "model.drop_rate=0.1")

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cohobate import build, config
-from conftest import SMOKE
+from places import SMOKE
 
 
 def rows(folder) -> list[dict]:
