@@ -16,16 +16,6 @@ def gather(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes."""
-    if not dist.is_initialized():
-        return value
-    value = value.clone()
-    dist.all_reduce(value)
-    return value / dist.get_world_size()
-
-
-@torch.no_grad()
 def share_buffers(module: nn.Module) -> None:
     """Gives every process the buffers (running statistics) of the first one."""
     if dist.is_initialized():

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from cohobate.core import Batch, Losses, Method, Progress
-from cohobate.distributed import least, mean, share_buffers
+from cohobate.distributed import least, share_buffers
 from cohobate.interrupt import Interrupted, Signals
 from cohobate.losses import total
 from cohobate.modules import EMA, frozen_keys
@@ -38,7 +38,7 @@ class Display(Protocol):
 
 
 class Watch:
-    """The losses of an epoch so far, kept on the device and looked at now and then.
+    """The losses of an epoch so far on this process, kept on the device and looked at now and then.
 
     Holds the sum of each term, its very first value, and the first step at which it was not finite.
     """
@@ -225,13 +225,12 @@ class Training:
         if self.ema:
             share_buffers(self.ema)
         last = epoch + 1 == self.recipe.epochs
-        terms = dict(zip(self.watch.names, mean(self.watch.sums / self.watch.count).tolist()))
         images = self.images * self.fabric.world_size
         row: Row = {
             "epoch": epoch,
             "step": self.step,
             "lr": self.recipe.rate(self.step - 1, self.per_epoch),
-            **{f"train/{name}": value for name, value in terms.items()},
+            **{f"train/{name}": value for name, value in self.watch.means().items()},
             **self.evaluate(self.network, last),
             "seconds": round(self.seconds, 3),
             "images_per_second": round(images / self.seconds, 1),
