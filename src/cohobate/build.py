@@ -23,9 +23,6 @@ from cohobate.modules.mixing import MIXINGS
 from cohobate.tasks import TASKS
 from cohobate.weights import load_network, load_timm, start_from
 
-RESERVED = ("teacher", "samples")
-"""Keywords of a method that are built, not handed on."""
-
 
 def find_method(name: str) -> type[Method]:
     """The class of a method: one of the table, or `module:Class` from outside the package."""
