@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
-from cohobate.losses import kl, total
+from cohobate.losses import kl, standardised, total
 
 
 def reference(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:
@@ -133,3 +133,25 @@ def test_total_is_the_sum_of_scalars():
     assert (result.item(), result.shape) == (12.0, ())
     result.backward()
     assert [term.grad.item() for term in terms] == [2.0] * 4
+
+
+@pytest.mark.parametrize("rows, classes", [(1, 2), (7, 5), (3, 1000)])
+def test_standardised_rows_have_unit_deviation(rows, classes):
+    logits = draw(rows, classes, scale=30)
+    actual = standardised(logits.bfloat16().float()).double().numpy()
+    plain = logits.bfloat16().double().numpy()
+    np.testing.assert_allclose(actual, plain / plain.std(1, ddof=1, keepdims=True), rtol=1e-4)
+
+
+def test_standardised_does_not_see_the_scale_but_keeps_the_mean():
+    logits = draw(4, 6)
+    torch.testing.assert_close(standardised(100 * logits), standardised(logits))
+    shift = standardised(logits + 5) - standardised(logits)
+    torch.testing.assert_close(shift, (5 / logits.std(1, keepdim=True)).expand(4, 6))
+
+
+def test_standardised_equal_logits_are_finite_with_a_finite_gradient():
+    logits = torch.full((2, 5), 3.0, requires_grad=True)
+    standardised(logits).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()

@@ -39,6 +39,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
+    "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
 }
 PYRAMID = ["frskd", "frskd_sla"]

@@ -42,6 +42,31 @@ def test_share_of_the_rows_of_cutmix(rows, share, mixed):
     assert torch.equal((mix.mask == 0).any(3).any(2).any(1), mix.weight < 1)
 
 
+@pytest.mark.parametrize("kind", [Mixup, CutMix])
+@pytest.mark.parametrize("share, mixed", [(0.1, 0.408), (0.5, 0.604), (0.05, 0.389), (1.0, 1.0)])
+def test_released_code_mixes_more_than_it_says(kind, share, mixed):
+    """int((1 - share) B) rows drawn with replacement leave (1 - 1/B)^int((1 - share) B) mixed."""
+    assert mixed == pytest.approx((1 - 1 / 64) ** int((1 - share) * 64), abs=5e-4)
+    mixing, draw = kind(alpha=20, share=share, variant="released"), generator()
+    counts = [
+        (mixing.draw(images(64, 32, 32), generator=draw).weight < 1).float().mean().item()
+        for _ in range(300)
+    ]
+    assert np.mean(counts) == pytest.approx(mixed, abs=0.01)
+
+
+def test_released_code_may_mix_a_row_with_itself():
+    draw, rows = generator(), torch.arange(16)
+    released, paper = (
+        [Mixup(variant=variant).draw(images(16), generator=draw).partner for _ in range(200)]
+        for variant in ("released", "paper")
+    )
+    assert all(torch.equal(partner.sort().values, rows) for partner in released)
+    selves = np.mean([(partner == rows).sum().item() for partner in released])
+    assert selves == pytest.approx(1, abs=0.3)  # the fixed points of a random permutation
+    assert not any((partner == rows).any() for partner in paper)
+
+
 def test_every_row_is_mixed_equally_often():
     draw, mixing = generator(), Mixup(alpha=5, share=0.25)
     times = sum((mixing.draw(images(8), generator=draw).weight < 1).int() for _ in range(800))

@@ -21,3 +21,17 @@ def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     log_p = F.log_softmax(teacher.detach().float() / temperature, dim=1)
     log_q = F.log_softmax(student.float() / temperature, dim=1)
     return temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1).mean()
+
+
+def standardised(logits: Tensor) -> Tensor:
+    r"""Logits (B, C) over their standard deviation, each row by its own: $z_b / \mathrm{std}_C(z_b)$.
+
+    The deviation is the unbiased one over the C classes, and carries gradient: the gradient that
+    reaches a row is orthogonal to it, so that nothing drives its norm. The mean stays, since a
+    softmax does not see it. MIX-KD, WACV 2023, https://arxiv.org/abs/2211.03946, which rescales
+    so as to need no temperature.
+
+    Differs from the paper: a variance of 1e-8 is added, so that a row of equal logits stays finite.
+    """
+    logits = logits.float()
+    return logits / (logits.var(1, keepdim=True) + 1e-8).sqrt()

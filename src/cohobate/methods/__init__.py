@@ -9,6 +9,7 @@ from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
+from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
 from cohobate.methods.sla import SLA
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "hssakd": HSSAKD,
     "kd": KD,
     "label_smoothing": LabelSmoothing,
+    "mixkd": MIXKD,
     "mixskd": MixSKD,
     "mixup": Mixup,
     "sla": SLA,

@@ -20,17 +20,21 @@ class Mixup:
     share: fraction of the rows that is mixed, exactly, rounded to whole rows; the others stay as
         they are (partial mixup, MIX-KD, https://arxiv.org/abs/2211.03946).
     per: one weight for the whole batch, or one for each sample.
+    variant: "released" draws as the released code of MIX-KD does: int((1 - share) B) rows are drawn
+        *with replacement* to be left unmixed, so that far more are mixed than asked for (40.8 % of
+        64 rows at share 0.1), and a row may be mixed with itself.
     """
 
     alpha: Positive = 0.2
     share: Share = 1.0
     per: Literal["batch", "sample"] = "batch"
+    variant: Literal["paper", "released"] = "paper"
 
     def draw(
         self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
     ) -> Mixture:
         rows = len(images) // blocks
-        partner, weight = _pairs(rows, self.alpha, self.share, self.per, generator)
+        partner, weight = _pairs(self, rows, generator)
         return _spread(Mixture(partner, weight), blocks, images.device)
 
 
@@ -41,18 +45,19 @@ class CutMix:
     Yun et al., "CutMix", ICCV 2019, https://arxiv.org/abs/1905.04899, equations 1 and 2. Labels
     are weighted by the area that the box really has after it is clipped at the border.
 
-    alpha, share, per: as in `Mixup`; `per` decides on one box a batch or a box each.
+    alpha, share, per, variant: as in `Mixup`; `per` decides on one box a batch or a box each.
     """
 
     alpha: Positive = 1.0
     share: Share = 1.0
     per: Literal["batch", "sample"] = "batch"
+    variant: Literal["paper", "released"] = "paper"
 
     def draw(
         self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
     ) -> Mixture:
         rows, (height, width) = len(images) // blocks, images.shape[-2:]
-        partner, weight = _pairs(rows, self.alpha, self.share, self.per, generator)
+        partner, weight = _pairs(self, rows, generator)
         centres = 1 if self.per == "batch" else rows
         centre = torch.rand((centres, 2), generator=generator).expand(rows, 2)
         inside_y = _span(height, centre[:, 0], (1 - weight).sqrt())
@@ -66,14 +71,19 @@ MIXINGS: dict[str, type[Mixing]] = {"cutmix": CutMix, "mixup": Mixup}
 
 
 def _pairs(
-    rows: int, alpha: float, share: float, per: str, generator: torch.Generator | None
+    mixing: Mixup | CutMix, rows: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Partner (rows,) and weight (rows,), on the CPU; `share` of the weights is below one."""
+    """Partner (rows,) and weight (rows,), on the CPU; the share that is mixed weighs below one."""
     order = torch.randperm(rows, generator=generator)
-    partner = torch.empty_like(order)
-    partner[order] = order.roll(1)  # a single cycle: nobody is mixed with itself
-    weight = _beta(alpha, 1 if per == "batch" else rows, generator).expand(rows).clone()
-    kept = torch.randperm(rows, generator=generator)[round(share * rows) :]
+    draws = 1 if mixing.per == "batch" else rows
+    weight = _beta(mixing.alpha, draws, generator).expand(rows).clone()
+    if mixing.variant == "released":
+        kept = torch.randint(rows, (int((1 - mixing.share) * rows),), generator=generator)
+        partner = order
+    else:
+        kept = torch.randperm(rows, generator=generator)[round(mixing.share * rows) :]
+        partner = torch.empty_like(order)
+        partner[order] = order.roll(1)  # a single cycle: nobody is mixed with itself
     weight[kept] = 1.0
     return partner, weight
 
