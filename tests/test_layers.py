@@ -21,6 +21,7 @@ LAYERS = [
     {"build", "machine"},
     {"analysis"},
     {"train", "transfer", "catalogue"},
+    {"study"},
     {"demo"},
     {"cli"},
 ]

@@ -48,12 +48,7 @@ def train(
     shown = display()
     for note in notes:
         shown.say(note)
-    try:
-        rows = train(resolved, folder, devices=devices, display=shown)
-    except Interrupted as stop:
-        if is_first_process():
-            shown.say(f"{stop}; nothing is lost: the same command goes on from {folder}/last.ckpt")
-        raise
+    rows = train(resolved, folder, devices=devices, display=shown)
     if is_first_process():
         scores = {key: value for key, value in rows[-1].items() if key.startswith("test/")}
         shown.say(f"{folder}: " + ", ".join(f"{k} {number(k, v)}" for k, v in scores.items()))
@@ -99,15 +94,46 @@ def linear(
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN_FOLDER...")],
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="(RUN_FOLDER | RUN.toml)... [KEY=VALUE]...",
+            help="Runs that are done; run files, whose runs are trained first; settings of these.",
+        ),
+    ],
     out: Out = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods to train, such as supervised,mixskd.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds to train of each run.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting and its values, such as method.alpha=0.2,0.4; repeatable."),
+    ] = None,
 ) -> None:
-    """Put finished runs side by side: a table here, and curves in a report."""
+    """Put runs side by side: a table here, and curves in a report. Trains what is missing."""
+    from cohobate import study
     from cohobate.analysis import comparison, report, tables
 
+    places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
+    settings = [text for text in given if Path(text) not in places]
+    files = [path for path in places if path.suffix == ".toml"]
+    sweeps = dict(study.sweep(text) for text in sweep or [])
+    if methods:
+        sweeps["method.name"] = methods.split(",")
+    if not files and (settings or sweeps or seeds):
+        raise ValueError(
+            "settings, --methods, --seeds and --sweep are for run files: give RUN.toml"
+        )
+    folder = out or study.default_folder(files)
+    folders = [path for path in places if path not in files]
+    if files:
+        planned = study.plan(files, settings, sweeps, seeds)
+        folders += study.carry_out(planned, folder / "runs", display(epochs=False))
     found = comparison.compare(folders)
     show_comparison(found)
-    folder = out or Path("out/compare")
     folder.mkdir(parents=True, exist_ok=True)
     for ending, render in (
         ("md", tables.as_markdown),
@@ -218,6 +244,8 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except Interrupted as stop:
+        if is_first_process():
+            print(f"{stop}; nothing is lost: the same command goes on from the last checkpoint")
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         fail("stopped before the first step; nothing was lost", 130)

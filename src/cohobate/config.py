@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cohobate.core import Count, unknown
 from cohobate.optim import Recipe
 
+Override = str | tuple[str, Any]
+"""A setting: `key=value`, with a value that is TOML, else text; or the key and the value."""
+
 
 class Table(BaseModel):
     """A table of a run file; a name that it does not know is an error."""
@@ -102,13 +105,21 @@ class RunConfig(Table):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The settings of a run file, with `key=value` overrides.
+def load(path: str | Path, overrides: Sequence[Override] = ()) -> RunConfig:
+    """The settings of a run file, with overrides.
 
     `method.name=X` puts X's defaults in the place of the whole [method] table, and `mix.name=X`
     likewise; other overrides apply after that, wherever they stand. `mix.name=none` takes [mix]
-    away. Raises ValueError, naming the key, the value and the choices.
+    away. A table [sweep] is left to `cohobate.study`. Raises ValueError, naming the key, the value
+    and the choices.
     """
+    table = override(read(path), overrides)
+    table.pop("sweep", None)
+    return parse(table, str(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The table of a run file, or of the run in a folder. Raises ValueError, naming it."""
     path = Path(path)
     if path.is_dir():
         path = path / "config.toml"
@@ -117,10 +128,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         hint = f"; in that folder there are {', '.join(near[:8])}" if near else ""
         raise ValueError(f"there is no run file {path}{hint}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"run file {path} is not valid TOML: {error}") from error
-    return parse(override(table, overrides), str(path))
 
 
 def parse(table: dict[str, Any], place: str) -> RunConfig:
@@ -133,9 +143,9 @@ def parse(table: dict[str, Any], place: str) -> RunConfig:
         ) from None
 
 
-def override(table: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A table with `key=value` overrides; the values are read as TOML, else as text."""
-    pairs = [_pair(text) for text in overrides]
+def override(table: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
+    """A table with overrides."""
+    pairs = [pair(given) if isinstance(given, str) else given for given in overrides]
     table = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     for key, value in pairs:
         if key in ("method.name", "mix.name"):
@@ -153,7 +163,8 @@ def override(table: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     return table
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
+    """`key=value` as a key and a value: TOML, else text. Raises ValueError without a key."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"{text!r} is no setting: write key=value, such as optim.epochs=10")

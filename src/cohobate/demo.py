@@ -3,11 +3,10 @@
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from cohobate import build, config
+from cohobate import study
 from cohobate.analysis import comparison, report
 from cohobate.analysis.comparison import Comparison
 from cohobate.display import Lines
-from cohobate.train import train
 
 METHODS = ("supervised", "mixskd")
 INTRO = (
@@ -22,18 +21,9 @@ def demo(out: Path, seeds: int, display: Lines) -> tuple[Comparison, Path]:
 
     Returns the comparison and the path of the report. Raises what `train` raises.
     """
-    folders = []
     with as_file(files("cohobate") / "demo.toml") as file:
-        for seed in range(seeds):
-            for method in METHODS:
-                settings = config.load(file, [f"method.name={method}", f"seed={seed}"])
-                folder = out / "runs" / method / f"seed{seed}"
-                display.say(
-                    f"run {len(folders) + 1} of {seeds * len(METHODS)}: {method}, seed {seed}"
-                )
-                rows = train(build.resolve(settings)[0], folder, devices=1, display=display)
-                display.say(f"    test top-1 {100 * rows[-1]['test/top1']:.2f} %")
-                folders.append(folder)
+        planned = study.plan([file], sweeps={"method.name": METHODS}, seeds=seeds)
+    folders = study.carry_out(planned, out / "runs", display)
     found = comparison.compare(folders)
     page = report.write_report(
         found,

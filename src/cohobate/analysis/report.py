@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures
+from cohobate.analysis import figures, sweeps
 from cohobate.analysis.comparison import Comparison, differing
 from cohobate.analysis.runs import flat, shown
 from cohobate.analysis.tables import COLUMNS
@@ -31,6 +31,9 @@ def write_report(
         "learning-curves": figures.learning_curves(comparison),
     }
     terms = {f"term-{i}": each for i, each in enumerate(figures.loss_terms(comparison).values())}
+    grids = sweeps.figures(comparison)
+    names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
+    drawn |= {names[method]: each for method, each in grids.items()}
     settings = comparison.runs[0].settings
     apart = differing([run.settings for run in comparison.runs])
     page = PAGES.get_template("report.html").render(
@@ -42,6 +45,7 @@ def write_report(
         styles=figures.styles(comparison),
         figures={name: figure.to_plotly_json() for name, figure in (drawn | terms).items()},
         terms=list(terms),
+        sweeps=names,
         apart=apart,
         shared={name: value for name, value in settings.items() if name not in apart},
         plotly=get_plotlyjs(),

@@ -1,0 +1,142 @@
+"""What a sweep over settings has shown, as pictures: a curve over one setting, a heat map over two."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from html import escape
+from itertools import product
+from math import prod
+from pathlib import PurePath
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cohobate.analysis.comparison import Comparison, Group, Row, differing
+from cohobate.analysis.figures import DASHES, blank, styles, wrapped
+from cohobate.analysis.runs import shown
+
+Point = tuple[Group, Row]
+
+
+def figures(comparison: Comparison) -> dict[str, go.Figure]:
+    """A figure for each method that was run over a grid of settings; its title names both."""
+    methods: dict[str, list[Point]] = defaultdict(list)
+    for group, row in zip(comparison.groups, comparison.rows):
+        methods[group.settings["method.name"]].append((group, row))
+    drawn = {}
+    for method, points in methods.items():
+        keys = differing([group.settings for group, _ in points])
+        values = {key: _values(points, key) for key in keys}
+        if len(points) < 2 or prod(map(len, values.values())) != len(points):
+            continue
+        if len(keys) > 1:
+            drawn[method] = heat_map(points, values)
+        elif all(_is_number(value) for value in values[keys[0]]):
+            drawn[method] = curve(points, keys[0], comparison)
+    return drawn
+
+
+def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figure:
+    """Test accuracy over the values of one setting; bars are ± one standard deviation."""
+    points = sorted(points, key=lambda point: point[0].settings[key])
+    figure = blank(escape(key), "test top-1 (%)")
+    style = styles(comparison)[points[0][0].label]
+    spread = [100 * (row.top1_sd or 0) for _, row in points]
+    figure.add_scatter(
+        x=[group.settings[key] for group, _ in points],
+        y=[100 * row.top1 for _, row in points],
+        error_y={"array": spread, "visible": any(spread), "thickness": 1.5, "width": 4},
+        mode="lines+markers",
+        line={"color": style.colour, "dash": DASHES["solid"], "width": 2.25},
+        marker={"size": 8},
+        customdata=[[escape(group.label), f"± {s:.2f} " if s else ""] for (group, _), s in zip(points, spread)],
+        hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<extra></extra>",
+    )  # fmt: skip
+    return figure.update_layout(showlegend=False)
+
+
+def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure:
+    """Test accuracy over two settings, a panel for every combination of the others.
+
+    values: the values of each setting, in the order of axes: across, down, then the panels'.
+    """
+    (across, columns), (down, rows), *others = values.items()
+    panels = list(product(*(choices for _, choices in others)))
+    names = [key for key, _ in others]
+    places = {_place(group, values): row for group, row in points}
+    cells = [
+        [[places[(column, row, *panel)] for column in columns] for row in rows] for panel in panels
+    ]
+    scores = [100 * row.top1 for _, row in points]
+    titles = ["  ".join(f"{_last(k)} = {_short(v)}" for k, v in zip(names, p)) for p in panels]
+    figure = make_subplots(
+        rows=len(panels), cols=1, subplot_titles=titles if others else None, vertical_spacing=0.35 / (1 + len(panels))
+    )  # fmt: skip
+    for number, table in enumerate(cells, start=1):
+        figure.add_heatmap(
+            z=[[100 * cell.top1 for cell in line] for line in table],
+            x=[_short(value) for value in columns],
+            y=[_short(value) for value in rows],
+            text=[[_cell(cell) for cell in line] for line in table],
+            texttemplate="%{text}",
+            hovertext=[[escape(cell.label) for cell in line] for line in table],
+            hovertemplate="%{hovertext}<br>%{z:.2f} %<extra></extra>",
+            colorscale=[[0, "rgba(0,114,178,0.06)"], [1, "rgba(0,114,178,0.62)"]],
+            zmin=min(scores),
+            zmax=max(scores),
+            showscale=number == 1,
+            colorbar={"title": {"text": "top-1 (%)"}, "thickness": 12, "outlinewidth": 0},
+            xgap=2,
+            ygap=2,
+            row=number,
+            col=1,
+        )
+    house = blank("", height=90 + len(panels) * (90 + 44 * len(rows)))
+    figure.update_layout(
+        {k: v for k, v in house.layout.to_plotly_json().items() if "axis" not in k}
+    )
+    if others:
+        figure.update_layout(margin_t=34)  # for the first panel's title
+    axis = {"type": "category", "automargin": True, "showgrid": False, "zeroline": False}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(title={"text": wrapped(down)}, autorange="reversed", **axis)
+    return figure.update_xaxes(title={"text": escape(across)}, row=len(panels), col=1)
+
+
+def _values(points: Sequence[Point], key: str) -> list[Any]:
+    """The different values of a setting: rising where they are numbers, else as they come."""
+    found = [group.settings.get(key) for group, _ in points]
+    unique = [value for k, value in enumerate(found) if value not in found[:k]]
+    if all(map(_is_number, unique)):
+        return sorted(unique)
+    return sorted(unique, key=_natural)
+
+
+def _natural(value: Any) -> list[Any]:
+    """A key by which resnet8 comes before resnet20: text and numbers by turns."""
+    parts = re.split(r"(\d+)", shown(value))
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def _place(group: Group, values: dict[str, list[Any]]) -> tuple[Any, ...]:
+    return tuple(group.settings.get(key) for key in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(row: Row) -> str:
+    spread = f"<br>± {100 * row.top1_sd:.1f}" if row.top1_sd else ""
+    return f"{100 * row.top1:.1f}{spread}"
+
+
+def _last(key: str) -> str:
+    return escape(key.split(".")[-1])
+
+
+def _short(value: Any) -> str:
+    """A value as a tick: a run file or folder by its last two names."""
+    text = shown(value)
+    return escape("/".join(PurePath(text).parts[-2:]).removesuffix(".toml"))

@@ -1,0 +1,143 @@
+"""Many runs from a few run files: what is missing is trained, one after another."""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cohobate import build
+from cohobate import config as settings
+from cohobate.analysis.runs import Run, flat
+from cohobate.config import INERT, Override, RunConfig
+from cohobate.display import Lines
+from cohobate.train import train
+
+Sweeps = Mapping[str, Sequence[Any]]
+"""The values of each setting that is varied, under its key."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a study: what sets it apart, as a relative folder, and its settings."""
+
+    name: Path
+    config: RunConfig
+
+
+def sweep(text: str) -> tuple[str, list[Any]]:
+    """`key=a,b` as a key and its values: each is TOML, else text. Raises ValueError."""
+    key, _ = settings.pair(text)
+    values = text.partition("=")[2]
+    try:
+        return key, tomllib.loads(f"x = [{values}]")["x"]
+    except tomllib.TOMLDecodeError:
+        return key, [settings.pair(f"{key}={value}")[1] for value in values.split(",")]
+
+
+def plan(
+    files: Sequence[Path],
+    overrides: Sequence[Override] = (),
+    sweeps: Sweeps | None = None,
+    seeds: int | None = None,
+) -> list[Planned]:
+    """Every combination of what is varied, for each run file; the seeds are the outermost loop.
+
+    sweeps: take the place of what a file's table [sweep] says of the same setting.
+    seeds: how many, counted from that of the file; takes the place of its sweep of `seed`.
+    Raises ValueError where a file, a setting or a combination is not as it should be.
+    """
+    if len({file.stem for file in files}) < len(files):
+        raise ValueError("two run files have the same name, and their runs would share a folder")
+    planned: dict[str, Planned] = {}
+    for file in files:
+        varied = {**_own_sweeps(file), **(sweeps or {})}
+        first = settings.load(file, overrides).seed
+        chosen = varied.pop("seed", [first])
+        if seeds:
+            chosen = range(first, first + seeds)
+        names = sorted(varied, key=lambda key: key != "method.name")
+        for seed, values in product(chosen, product(*(varied[name] for name in names))):
+            point = dict(zip(names, values))
+            config = settings.load(file, [*overrides, *point.items(), ("seed", seed)])
+            config = build.resolve(config)[0]
+            title = _title(config, point, file.stem if len(files) > 1 else "")
+            planned.setdefault(config.toml(), Planned(Path(title, f"seed{seed}"), config))
+    return sorted(planned.values(), key=lambda run: run.config.seed)
+
+
+def default_folder(files: Sequence[Path]) -> Path:
+    """Where a comparison lies that was given no folder: under the name of its run file."""
+    names = (
+        [file.stem for file in files[:1]] if len(files) < 2 else [files[0].resolve().parent.name]
+    )
+    return Path("out", "compare", *names)
+
+
+def _own_sweeps(file: Path) -> dict[str, list[Any]]:
+    """The table [sweep] of a run file. Raises ValueError where a value is no list."""
+    table = settings.read(file).get("sweep", {})
+    for key, values in (flat(table) if isinstance(table, dict) else {"sweep": table}).items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{file}: [sweep] {key}={values} should be a list of values")
+    return flat(table)
+
+
+def _title(config: RunConfig, point: dict[str, Any], stem: str) -> str:
+    """What sets a run of a study apart, as one part of a path."""
+    first = [stem] if stem else []
+    if not stem or "method.name" in point:
+        first.append(config.method.name)
+    rest = [f"{k.split('.')[-1]}={v}" for k, v in point.items() if k != "method.name"]
+    return "-".join([*first, *rest]).replace("/", "_").replace(":", ".")
+
+
+def carry_out(planned: Sequence[Planned], folder: Path, display: Lines) -> list[Path]:
+    """Trains what is not trained yet, teachers first; returns the folders of all runs.
+
+    A run whose losses are not finite is told of and left; the others go on. Raises what `train`
+    raises.
+    """
+    folders = [folder / run.name for run in planned]
+    for number, (run, path) in enumerate(zip(planned, folders), start=1):
+        place = f"run {number} of {len(planned)}: {run.name}"
+        if is_done(path, run.config):
+            display.say(f"{place}: already there")
+            continue
+        display.say(place)
+        _train_teacher(run.config, display)
+        try:
+            rows = train(run.config, path, devices=1, display=display)
+            display.say(f"    test top-1 {100 * rows[-1]['test/top1']:.2f} %")
+        except FloatingPointError as error:
+            display.say(f"warning: {run.name} is left out: {error}")
+    return folders
+
+
+def is_done(path: Path, config: RunConfig) -> bool:
+    """Whether a folder holds the whole of this run."""
+    if not (path / "model.safetensors").is_file():
+        return False
+    there = Run.read(path)
+    asked = tomllib.loads(config.toml())
+    return there.finished and not settings.differences(there.config, asked)
+
+
+def _train_teacher(config: RunConfig, display: Lines) -> None:
+    """Trains the run whose file is named as teacher, and its own teacher before, where it is missing."""
+    file = Path(str(config.method.options.get("teacher", "")))
+    if file.suffix != ".toml" or not file.is_file():
+        return
+    teacher = build.resolve(settings.load(file, list(_where(config))))[0]
+    folder = build.default_folder(teacher)
+    if not is_done(folder, teacher):
+        display.say(f"first its teacher: {file}, in {folder}")
+        _train_teacher(teacher, display)
+        train(teacher, folder, devices=1, display=display)
+
+
+def _where(config: RunConfig) -> Iterable[tuple[str, Any]]:
+    """The settings that say how a run is carried out, not what it is, such as where its data lies."""
+    mine = flat(config.model_dump(mode="json"))
+    return ((key, mine[key]) for key in INERT if mine.get(key) is not None)

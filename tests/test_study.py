@@ -1,0 +1,155 @@
+"""`cohobate compare RUN.toml`: it trains every combination that is missing, and each only once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cohobate import study
+from places import SMOKE
+
+TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16"]
+
+
+def run_file(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SMOKE.read_text(encoding="utf-8") + text)
+    return path
+
+
+def names(planned) -> list[str]:
+    return [str(run.name) for run in planned]
+
+
+def test_a_file_alone_is_one_run():
+    (run,) = study.plan([SMOKE], ["optim.lr=0.01"])
+    assert str(run.name) == "supervised/seed0"
+    assert run.config.optim.lr == 0.01
+
+
+def test_methods_and_seeds_seed_by_seed():
+    planned = study.plan([SMOKE], sweeps={"method.name": ["supervised", "mixskd"]}, seeds=2)
+    assert names(planned) == [
+        *("supervised/seed0", "mixskd/seed0"),
+        *("supervised/seed1", "mixskd/seed1"),
+    ]
+    assert [run.config.seed for run in planned] == [0, 0, 1, 1]
+
+
+def test_sweep_of_a_file_and_of_the_command(tmp_path):
+    file = run_file(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = [0.1, 0.2]\nseed = [3, 5]\n")
+    assert names(study.plan([file])) == [
+        *("supervised-lr=0.1/seed3", "supervised-lr=0.2/seed3"),
+        *("supervised-lr=0.1/seed5", "supervised-lr=0.2/seed5"),
+    ]
+    planned = study.plan([file], sweeps={"optim.lr": [0.4]}, seeds=1)
+    assert names(planned) == ["supervised-lr=0.4/seed0"]
+
+
+def test_every_combination_of_two_settings():
+    sweeps = {"method.alpha": [0.2, 0.4], "method.name": ["mixup"], "method.share": [0.5, 1.0]}
+    planned = study.plan([SMOKE], sweeps=sweeps)
+    options = [run.config.method.options for run in planned]
+    assert {(o["alpha"], o["share"]) for o in options} == {
+        *((0.2, 0.5), (0.2, 1.0)),
+        *((0.4, 0.5), (0.4, 1.0)),
+    }
+    assert len(set(names(planned))) == 4
+
+
+def test_combinations_that_are_the_same_run_are_planned_once():
+    assert len(study.plan([SMOKE], sweeps={"optim.lr": [0.05, 0.05]})) == 1
+
+
+def test_runs_of_several_files_go_by_their_names(tmp_path):
+    first = run_file(tmp_path / "a.toml", "")
+    second = run_file(tmp_path / "b.toml", "\n[sweep]\noptim.lr = [0.1]\n")
+    assert names(study.plan([first, second])) == ["a/seed0", "b-lr=0.1/seed0"]
+    twin = run_file(tmp_path / "other" / "a.toml", "")
+    with pytest.raises(ValueError, match="the same name"):
+        study.plan([first, twin])
+
+
+@pytest.mark.parametrize(
+    "text, values",
+    [
+        ("method.alpha=0.2,0.4", [0.2, 0.4]),
+        ("model.arch=cifar_resnet8,cifar_resnet20", ["cifar_resnet8", "cifar_resnet20"]),
+        ("data.augment=['crop'],['crop','flip']", [["crop"], ["crop", "flip"]]),
+        ("compile=true,false", [True, False]),
+    ],
+)
+def test_values_of_a_sweep(text, values):
+    assert study.sweep(text) == (text.partition("=")[0], values)
+
+
+def test_trains_what_is_missing_and_compares(cohobate, tmp_path):
+    command = ("compare", SMOKE, *TINY, "--methods", "supervised,mixup", "--seeds", "2")
+    ran = cohobate(*command, "--out", "study")
+    assert ran.code == 0, ran.err
+    assert "run 4 of 4: mixup/seed1" in ran.out
+    table = json.loads(Path("study/table.json").read_text(encoding="utf-8"))
+    assert [(row["label"], row["seeds"]) for row in table] == [("supervised", 2), ("mixup", 2)]
+    weights = Path("study/runs/mixup/seed1/model.safetensors")
+    written = weights.stat().st_mtime_ns
+    ran = cohobate(*command[:-1], "3", "--out", "study")
+    assert ran.code == 0, ran.err
+    assert ran.out.count("already there") == 4
+    assert "run 6 of 6: mixup/seed2" in ran.out
+    assert weights.stat().st_mtime_ns == written
+
+
+def test_a_missing_teacher_is_trained_first(cohobate, tmp_path):
+    teacher = run_file(tmp_path / "teacher.toml", "").rename(tmp_path / "teach.toml")
+    given = 'name = "kd"\nteacher = "teach.toml"\n'
+    student = tmp_path / "student.toml"
+    text = SMOKE.read_text(encoding="utf-8").replace('name = "supervised"\n', given)
+    student.write_text(text.replace("epochs = 2", "epochs = 1"))
+    teacher.write_text(teacher.read_text().replace("epochs = 2", "epochs = 1"))
+    ran = cohobate("compare", "student.toml")
+    assert ran.code == 0, ran.err
+    assert "first its teacher: teach.toml, in out/digits/cifar_resnet8/supervised/seed0" in ran.out
+    assert Path("out/compare/student/runs/kd/seed0/model.safetensors").is_file()
+
+
+def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):
+    ran = cohobate(
+        *("compare", SMOKE, *TINY, "optim.clip=0", "optim.epochs=3"),
+        *("--sweep", "optim.lr=0.05,1e30", "--out", "study"),
+    )
+    assert ran.code == 0, ran.err
+    assert "warning: supervised-lr=1e+30/seed0 is left out" in ran.out
+    table = json.loads(Path("study/table.json").read_text(encoding="utf-8"))
+    assert len(table) == 1
+
+
+MISTAKES = {
+    "folder with seeds": (["nowhere", "--seeds", "2"], "give RUN.toml"),
+    "method": ([SMOKE, "--methods", "mixskdd"], "did you mean 'mixskd'"),
+    "option": ([SMOKE, "--sweep", "method.alhpa=1,2"], "unknown option of [method] 'alhpa'"),
+    "value": ([SMOKE, "--sweep", "optim.lr=0.1,-1"], "optim.lr=-1"),
+    "no values": ([SMOKE, "--sweep", "optim.lr"], "is no setting"),
+    "no file": (["nowhere.toml"], "there is no run file nowhere.toml"),
+}
+
+
+@pytest.mark.parametrize("arguments, sentence", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_found_before_anything_is_trained(cohobate, arguments, sentence):
+    ran = cohobate("compare", *arguments)
+    assert ran.code == 2
+    assert sentence in ran.err
+    assert not Path("out").exists()
+
+
+def test_a_sweep_that_is_no_list(cohobate, tmp_path):
+    file = run_file(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = 0.1\n")
+    ran = cohobate("compare", file)
+    assert ran.code == 2
+    assert "[sweep] optim.lr=0.1 should be a list" in ran.err
+
+
+def test_train_leaves_the_sweep_alone(cohobate, tmp_path):
+    file = run_file(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = [0.1, 0.2]\n")
+    ran = cohobate("train", file, *TINY, "--out", "run")
+    assert ran.code == 0, ran.err
+    assert "sweep" not in Path("run/config.toml").read_text(encoding="utf-8")
