@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from cohobate import Classifier, build, config
+from cohobate import Classifier, build, config, study
 from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted(path.relative_to(ROOT) for path in (ROOT / "runs").rglob("*.toml"))
 CLASSES = {"digits": 10, "cifar100": 100, "folder": 1000}
+OURS = {"smoke", "digits"}
+"""Folders of run files that stand for no published number."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,7 @@ def test_builds(path, monkeypatch):
 def test_heading(path):
     text = heading(path)
     assert f"cohobate train {path.as_posix()}" in text
-    if "smoke" not in path.parts:
+    if OURS.isdisjoint(path.parts):
         assert "https://" in text
         assert "Published: " in text
         assert "Ours: " in text
@@ -70,7 +72,7 @@ def test_heading(path):
 
 def test_published_settings_are_spelt_out(path):
     """Nothing that a published number rests on is left to our defaults."""
-    if "smoke" in path.parts:
+    if not OURS.isdisjoint(path.parts):
         return
     run = config.load(path)
     assert {"augment", "batch_size", "val"} <= run.data.model_fields_set
@@ -78,6 +80,18 @@ def test_published_settings_are_spelt_out(path):
     text = path.read_text(encoding="utf-8")
     for name in ("epochs", "lr", "schedule", "warmup", "nesterov", "weight_decay", "clip"):
         assert f"\n{name} = " in text, name
+
+
+def test_every_run_of_a_sweep_resolves(path):
+    if "sweep" not in config.read(path):
+        return
+    planned = study.plan([path])
+    assert len({run.name for run in planned}) == len(planned) > 1
+    assert f"cohobate compare {path.as_posix()}" in heading(path)
+
+
+def test_heat_map_is_as_large_as_in_the_paper():
+    assert len(study.plan([Path("runs/cifar100/mixkd/heat_map.toml")])) == 5 * 5 * 2
 
 
 def test_mixskd_variants_differ_as_their_heading_says():

@@ -49,6 +49,21 @@ def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path
     assert (tmp_path / "out/digits/cifar_resnet8/supervised/seed3/model.safetensors").is_file()
 
 
+def test_seeds_share_the_images_where_the_data_has_a_seed_of_its_own(smoke, tmp_path):
+    few = ("data.per_class=8", "data.batch_size=40")
+    for seed in (0, 1):
+        smoke(tmp_path / f"own{seed}", *few, f"seed={seed}")
+        smoke(tmp_path / f"shared{seed}", *few, f"seed={seed}", "data.seed=5")
+    prints = {
+        path.parent.name: json.loads(path.read_text())["train"]["fingerprint"]
+        for path in tmp_path.glob("*/splits.json")
+    }
+    assert prints["own0"] != prints["own1"]
+    assert prints["shared0"] == prints["shared1"]
+    weights = [load_file(tmp_path / f"shared{seed}" / "model.safetensors") for seed in (0, 1)]
+    assert any(not torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
 def test_its_config_is_a_run_file_that_trains_the_same(smoke, cohobate, tmp_path):
     smoke(tmp_path / "a", "method.name=mixup", "method.alpha=0.7")
     again = cohobate("train", tmp_path / "a" / "config.toml", "--out", tmp_path / "b")

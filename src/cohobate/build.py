@@ -128,7 +128,7 @@ def load_data(config: RunConfig) -> ImageSet:
         per_class=wanted.per_class,
         fraction=wanted.fraction,
         skip_bad=wanted.skip_bad,
-        seed=config.seed,
+        seed=config.seed if wanted.seed is None else wanted.seed,
     )
 
 

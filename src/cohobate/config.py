@@ -55,6 +55,9 @@ class DataConfig(Table):
     """Share of the training set that is cut off for validation."""
     per_class: Count | None = None
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
+    seed: Annotated[int, Ge(0), Lt(2**63)] | None = None
+    """Of the cuts (`val`, `fraction`, `per_class`); by default the run's own. A number lets runs of
+    different seeds, and their teacher, share the same images."""
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     """How often each class is drawn, relative to its share of the training set."""
     skip_bad: bool = False
