@@ -4,30 +4,75 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from cohobate.core import Batch, Method, Progress
+from cohobate.core import Batch, Losses, Method, Progress
+
+ROWS = 4
 
 
 def cost(method: Method, size: int) -> dict[str, Any]:
-    """Parameters deployed and trained; multiply-adds of one image deployed, and of one in training.
+    """What training and deploying cost, for images of `size` pixels.
+
+    parameters, trained_parameters: of the network that is deployed; of all that is trained.
+    macs, training_macs: multiply-adds of one image, deployed; and of a training step's forward
+        passes, for each image of the batch.
+    training_bytes: what is kept from the forward passes for the backward one, in float32, for each
+        image of the batch; weights, gradients and the optimiser come on top.
 
     Counted on the meta device: nothing is computed.
     """
-    ghost = deepcopy(method).to("meta")
-    rows = 4 * (1 + method.companions)
-    views = (method.views,) if method.views > 1 else ()
-    images = torch.empty(rows, *views, 3, size, size, device="meta")
-    ids = torch.empty(rows, dtype=torch.long, device="meta")
-    batch = Batch(images, ids, ids)
-    now = torch.zeros((), device="meta")
+    ghost, batch = _ghost(method, size)
     with FlopCounterMode(display=False) as deployed, torch.no_grad():
-        ghost.model.eval()(images.flatten(0, 1)[:1] if views else images[:1])
-    with FlopCounterMode(display=False) as trained:
-        ghost.train()(ghost.mixed(batch), Progress(now, 1, now, 1))
+        ghost.model.eval()(batch.images.flatten(0, -4)[:1])
+    kept = Kept(ghost)
+    with FlopCounterMode(display=False) as trained, kept:
+        _losses(ghost, batch)
     return {
         "parameters": sum(p.numel() for p in method.model.net.parameters()),
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "macs": deployed.get_total_flops() // 2,
-        "training_macs": trained.get_total_flops() // 2 // 4,
+        "training_macs": trained.get_total_flops() // 2 // ROWS,
+        "training_bytes": kept.bytes // ROWS,
     }
+
+
+def loss_terms(method: Method, size: int) -> list[str]:
+    """The names of a method's losses."""
+    return list(_losses(*_ghost(method, size)))
+
+
+def _ghost(method: Method, size: int) -> tuple[Method, Batch]:
+    """The method and a batch of `ROWS` anchors on the meta device."""
+    rows = ROWS * (1 + method.companions)
+    views = (method.views,) if method.views > 1 else ()
+    images = torch.empty(rows, *views, 3, size, size, device="meta")
+    ids = torch.empty(rows, dtype=torch.long, device="meta")
+    return deepcopy(method).to("meta"), Batch(images, ids, ids)
+
+
+def _losses(ghost: Method, batch: Batch) -> Losses:
+    now = torch.zeros((), device="meta")
+    return ghost.train()(ghost.mixed(batch), Progress(now, 1, now, 1))
+
+
+class Kept(saved_tensors_hooks):
+    """Counts the bytes of what autograd keeps while it is entered, the module's own weights aside."""
+
+    def __init__(self, module: nn.Module):
+        own = (*module.parameters(), *module.buffers())
+        self.seen: dict[int, Tensor] = {_storage(tensor): tensor for tensor in own}
+        self.bytes = 0
+        super().__init__(self._count, lambda tensor: tensor)
+
+    def _count(self, tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in self.seen:
+            self.seen[_storage(tensor)] = tensor  # held, so that no other gets its number
+            self.bytes += tensor.untyped_storage().nbytes()
+        return tensor
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
