@@ -1,6 +1,7 @@
 """From settings to the parts of a run: the only module that knows every table."""
 
 import inspect
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from importlib import import_module
@@ -16,6 +17,7 @@ from torch import nn
 from cohobate import config as settings
 from cohobate.config import MethodConfig, MixConfig, RunConfig
 from cohobate.core import Method, Mixing, unknown
+from cohobate.data import classification
 from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
@@ -167,13 +169,51 @@ def _check_size(network: Classifier, size: int) -> None:
         ) from error
 
 
-def method(config: RunConfig, data: ImageSet, network: nn.Module) -> Method:
-    """The method of a run around its network, with its teacher and its mixing."""
+def blueprint(config: RunConfig) -> tuple[Method, int]:
+    """The method of a run on the meta device, and the size of its images: nothing is computed.
+
+    Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
+    and a teacher that is named by its run file is built from that. Raises what building raises.
+    """
+    wanted = config.data
+    try:
+        data = classification.declared(wanted.name, wanted.size)
+    except ValueError:
+        data = load_data(config)
+    network = config.model.model_copy(update={"pretrained": False})
+    config = config.model_copy(update={"init": None, "model": network})
+    with torch.device("meta"):
+        return method(config, data, model(config, data), imagined), data.size
+
+
+def imagined(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
+    """`teacher`, on the meta device; one that is named by its run file need not have been trained."""
+    path = Path(reference)
+    if path.suffix != ".toml" or not path.is_file():
+        return teacher(reference, data, kind).to("meta")
+    config, _ = resolve(settings.load(path))
+    built, _ = blueprint(config)
+    if issubclass(kind, Method):
+        _check_kind(reference, config, kind)
+    _check_teacher(reference, built.model, data, kind)
+    return built if issubclass(kind, Method) else built.model
+
+
+def method(
+    config: RunConfig,
+    data: ImageSet,
+    network: nn.Module,
+    find_teacher: Callable[[str, ImageSet, type[nn.Module]], Any] | None = None,
+) -> Method:
+    """The method of a run around its network, with its teacher and its mixing.
+
+    find_teacher: builds the teacher that a reference stands for; `teacher` where it is left out.
+    """
     kind = find_method(config.method.name)
     given = config.method.options
     if "teacher" in given:
         wanted = get_type_hints(kind.__init__)["teacher"]
-        given["teacher"] = teacher(str(given["teacher"]), data, wanted)
+        given["teacher"] = (find_teacher or teacher)(str(given["teacher"]), data, wanted)
     if "samples" in inspect.signature(kind).parameters:
         given["samples"] = len(data.train)
     built = kind(network, **given)
@@ -197,17 +237,15 @@ def teacher(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) 
     kind: what is wanted: a network, or a `Method` with all that it adds to one.
     Raises ValueError where it is not there, or does not fit the data.
     """
-    if issubclass(kind, Method):
+    if reference.startswith("timm:") and not issubclass(kind, Method):
+        network = built = load_timm(reference.removeprefix("timm:"), len(data.classes))
+    elif issubclass(kind, Method):
         built = load_method(_teacher_folder(reference, kind), kind)
-        _check_teacher(reference, built.model, data, fixed=True)
-        return built
-    if reference.startswith("timm:"):
-        network = load_timm(reference.removeprefix("timm:"), len(data.classes))
+        network = built.model
     else:
-        network = load_network(_teacher_folder(reference, kind))
-    fixed = bool(network.net.pretrained_cfg.get("fixed_input_size"))
-    _check_teacher(reference, network, data, fixed)
-    return network
+        network = built = load_network(_teacher_folder(reference, kind))
+    _check_teacher(reference, network, data, kind)
+    return built
 
 
 def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
@@ -224,17 +262,29 @@ def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
     return path
 
 
-def _check_teacher(reference: str, network: Classifier, data: ImageSet, fixed: bool) -> None:
-    """Raises ValueError where a teacher has other classes, or another size that is `fixed`."""
+def _check_teacher(
+    reference: str, network: Classifier, data: ImageSet, kind: type[nn.Module]
+) -> None:
+    """Raises ValueError where a teacher has other classes, or takes other images."""
     if network.num_classes != len(data.classes):
         raise ValueError(
             f"method.teacher={reference} knows {network.num_classes} classes, and the data"
             f" {data.name!r} has {len(data.classes)}: choose a teacher that was trained on this data"
         )
+    fixed = issubclass(kind, Method) or network.net.pretrained_cfg.get("fixed_input_size")
     if fixed and network.size != data.size:
         raise ValueError(
             f"method.teacher={reference} takes images of {network.size} pixels, and the data has"
             f" {data.size}: set data.size={network.size}"
+        )
+
+
+def _check_kind(place: object, config: RunConfig, kind: type[Method]) -> None:
+    """Raises ValueError where a run trains another method than the one that is wanted."""
+    if find_method(config.method.name) is not kind:
+        raise ValueError(
+            f"{place} was trained with {config.method.name!r} and has no auxiliary heads to teach"
+            f" with: train one with method.name={_name(kind)}"
         )
 
 
@@ -250,11 +300,7 @@ def load_method(folder: Path, kind: type[Method]) -> Any:
             f" method.name={_name(kind)}"
         )
     config, _ = resolve(settings.load(folder / "config.toml"))
-    if find_method(config.method.name) is not kind:
-        raise ValueError(
-            f"{folder} was trained with {config.method.name!r} and has no auxiliary heads to teach"
-            f" with: train one with method.name={_name(kind)}"
-        )
+    _check_kind(folder, config, kind)
     built = kind(load_network(folder), **config.method.options)
     try:
         built.load_state_dict(load_file(path))

@@ -3,7 +3,8 @@
 import inspect
 import re
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cohobate.build import find_method, teachers
 from cohobate.core import Method
@@ -27,6 +28,9 @@ def describe(name: str) -> str:
                 lines.append(f'teacher = "…"  # {teachers(hints[key])}')
                 continue
             default = parameter.default
+            if default is None:
+                lines.append(f"# {key} is left away, or: {_kind(hints[key])}")
+                continue
             value = (
                 str(default).lower()
                 if isinstance(default, bool)
@@ -38,6 +42,8 @@ def describe(name: str) -> str:
 
 def _kind(hint: Any) -> str:
     """An option's type as people read it: `float, > 0` or `"paper" or "released"`."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_kind(part) for part in get_args(hint) if part is not type(None))
     base, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(base) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(base))

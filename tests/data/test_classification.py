@@ -6,9 +6,10 @@ import pytest
 import torch
 from torchvision.datasets import cifar
 
-from cohobate.data.classification import DATASETS, load
+from cohobate.data.classification import DATASETS, declared, load
+from cohobate.data.named import Torchvision
 
-FETCHED = sorted(set(DATASETS) - {"digits", "folder", "npz"})
+FETCHED = sorted(name for name, facts in DATASETS.items() if isinstance(facts.read, Torchvision))
 
 
 def test_digits():
@@ -139,3 +140,25 @@ def test_declared_facts_are_consistent():
     for name, facts in DATASETS.items():
         if name not in ("folder", "npz"):
             assert None not in dataclasses.astuple(facts), name
+
+
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"folder", "npz"}))
+def test_declared_set_is_as_large_as_the_real_one_and_takes_no_memory(name):
+    data = declared(name)
+    facts = DATASETS[name]
+    assert (len(data.classes), data.size, len(data.train)) == (
+        facts.classes,
+        facts.size,
+        facts.train,
+    )
+    assert data.train.images.untyped_storage().nbytes() <= 3
+    assert set(data.train.targets.tolist()) == set(range(facts.classes))
+    assert declared(name, 48).size == 48
+
+
+def test_what_is_not_declared_has_to_be_read():
+    for name in ("folder", "npz"):
+        with pytest.raises(ValueError, match=f"data.name={name}: its classes and size are known"):
+            declared(name)
+    with pytest.raises(ValueError, match="did you mean 'cub200'"):
+        declared("cub20")

@@ -33,7 +33,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cutmix": [{"per": "sample"}],
     "frskd": [
         {"variant": "released"},
-        {"feature": "fitnet"},
+        {"feature": "fitnet", "constant": 12},
         {"feature": "overhaul", "beta": 1e-3},
         {"feature": "none", "ramp_end": 0.5},
     ],

@@ -150,6 +150,19 @@ def test_costs_as_measured_on_the_released_networks(case):
     assert (round(count / own, 2), round(cost / macs(model, images), 2)) == (share, work)
 
 
+def test_costs_of_a_constant_width():
+    """The paper's ablation: EfficientDet's 256 channels on every level of a WRN-16-2."""
+    with torch.device("meta"):
+        model = Classifier("cifar_wrn_16_2", 100, size=32)
+        teacher = PyramidTeacher(model, constant=256)
+    assert teacher.bifpn.widths == [256, 256, 256]
+    count, own = (sum(p.numel() for p in part.parameters()) for part in (teacher, model))
+    images = torch.empty(1, 3, 32, 32, device="meta")
+    cost = macs(teacher, model.trace(images).stages) / macs(model, images)
+    assert count / own == pytest.approx(0.97, abs=0.005)
+    assert cost == pytest.approx(2.35, abs=0.006)
+
+
 def test_a_pyramid_teacher_pools_its_last_map():
     torch.manual_seed(0)
     model = Classifier("cifar_resnet8", 5)

@@ -3,82 +3,17 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
-from torchvision import datasets
 
 from cohobate.core import unknown
-from cohobate.data.arrays import read_digits, read_npz
-from cohobate.data.folder import read_folder
+from cohobate.data.datasets import DATASETS, PHOTOGRAPH_AUGMENT, SMALL_AUGMENT, Facts
 from cohobate.data.images import SKIP, BadImage
-from cohobate.data.named import Torchvision
-from cohobate.data.serving import PHOTOGRAPH, measure, natural_size, readable, serve
-from cohobate.data.splits import Found, Reader, Split, halves, portion, take_per_class
+from cohobate.data.serving import measure, natural_size, readable, serve
+from cohobate.data.splits import Found, Split, halves, portion, take_per_class
 
 HELD_OUT = 0.2
 """Share of each class that is cut for test from data without a test set."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a named set before it is read; None is found out from the files.
-
-    read: how it is read.
-    augment: the augmentation that the field uses on it; None goes by how it is served.
-    classes, train, test: how many there are; held against what is read.
-    size: side at which it is served, in pixels.
-    channels: 1 for grey, 3 for colour.
-    """
-
-    read: Reader
-    augment: tuple[str, ...] | None = None
-    classes: int | None = None
-    size: int | None = None
-    channels: int | None = None
-    train: int | None = None
-    test: int | None = None
-
-
-_TRAIN, _TEST = {"train": True}, {"train": False}
-_SPLITS = ({"split": "train"}, {"split": "test"})
-_THREE_SPLITS = (*_SPLITS, {"split": "val"})
-_CROP, _CROP_FLIP, _PHOTOGRAPH = ("crop",), ("crop", "flip"), ("resized_crop", "flip")
-
-DATASETS: dict[str, Facts] = {
-    "digits": Facts(read_digits, _CROP, 10, 32, 1, 1198, 599),
-    "cifar10": Facts(
-        Torchvision(datasets.CIFAR10, _TRAIN, _TEST), _CROP_FLIP, 10, 32, 3, 50_000, 10_000
-    ),
-    "cifar100": Facts(
-        Torchvision(datasets.CIFAR100, _TRAIN, _TEST), _CROP_FLIP, 100, 32, 3, 50_000, 10_000
-    ),
-    "fashion_mnist": Facts(
-        Torchvision(datasets.FashionMNIST, _TRAIN, _TEST), _CROP_FLIP, 10, 28, 1, 60_000, 10_000
-    ),
-    "stl10": Facts(
-        Torchvision(datasets.STL10, *_SPLITS, labels="labels"), _CROP_FLIP, 10, 96, 3, 5_000, 8_000
-    ),
-    "svhn": Facts(
-        Torchvision(datasets.SVHN, *_SPLITS, labels="labels"), _CROP, 10, 32, 3, 73_257, 26_032
-    ),
-    "flowers102": Facts(
-        Torchvision(datasets.Flowers102, *_THREE_SPLITS, images="_image_files", labels="_labels"),
-        _PHOTOGRAPH, 102, PHOTOGRAPH, 3, 1_020, 6_149,
-    ),
-    "pets": Facts(
-        Torchvision(
-            datasets.OxfordIIITPet, {"split": "trainval"}, {"split": "test"},
-            images="_images", labels="_labels",
-        ),
-        _PHOTOGRAPH, 37, PHOTOGRAPH, 3, 3_680, 3_669,
-    ),
-    "dtd": Facts(
-        Torchvision(datasets.DTD, *_THREE_SPLITS, images="_image_files", labels="_labels"),
-        _PHOTOGRAPH, 47, PHOTOGRAPH, 3, 1_880, 1_880,
-    ),
-    "folder": Facts(read_folder),
-    "npz": Facts(read_npz, _CROP_FLIP),
-}  # fmt: skip
-"""The data sets by name. A new set of class folders is one line with `read_folder`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +82,37 @@ def load(
         raise BadImage(error.path, f"{error.reason}; {SKIP}") from error
 
 
+def declared(name: str, size: int | None = None) -> ImageSet:
+    """A stand-in for a set that is not at hand, by what `DATASETS` tells of it.
+
+    It has the classes, the size and the channels of the set, and as many images; they hold nothing.
+    Raises ValueError where the table does not tell enough.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+    facts = DATASETS[name]
+    size = size or facts.size
+    if not (facts.classes and facts.train and size):
+        raise ValueError(f"data.name={name}: its classes and size are known once it is read")
+    classes = facts.classes
+    targets = torch.arange(facts.train) % classes
+    pixel = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
+    images = Split(pixel.expand(facts.train, 3, size, size), targets)
+    return ImageSet(
+        name=name,
+        classes=tuple(str(number) for number in range(classes)),
+        size=size,
+        channels=facts.channels or 3,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        train=images,
+        val=None,
+        test=None,
+        augment=facts.augment or SMALL_AUGMENT,
+        notes=(),
+    )
+
+
 def _check_options(size: int | None, val: float, per_class: int | None, fraction: float) -> None:
     if size is not None and size < 1:
         raise ValueError(f"data.size={size} should be a number of pixels, 1 or more")
@@ -207,6 +173,6 @@ def _serve(name: str, facts: Facts, found: Found, size: int | None) -> ImageSet:
         train=found.train,
         val=found.val,
         test=found.test,
-        augment=facts.augment or (_CROP_FLIP if in_memory else _PHOTOGRAPH),
+        augment=facts.augment or (SMALL_AUGMENT if in_memory else PHOTOGRAPH_AUGMENT),
         notes=found.notes,
     )

@@ -63,7 +63,9 @@ class Torchvision:
 
     def _split(self, opened: VisionDataset) -> Split:
         images, labels = getattr(opened, self.images), getattr(opened, self.labels)
-        if not isinstance(images, list):
+        if isinstance(images, list):
+            images = [Path(path) for path in images]
+        else:
             images = _planes(torch.as_tensor(images))
         return Split(images, torch.as_tensor(labels).long())
 

@@ -23,6 +23,8 @@ class FRSKD(Method[Classifier]):
     mixed is mixed once, and all terms are of the mixture. The network alone is deployed.
 
     width: channels of the self-teacher for each of the network's.
+    constant: channels of every level of the self-teacher, in the place of `width`; 256 is the
+        paper's ablation, after EfficientDet's BiFPN.
     depth: separable convolutions in each of its nodes.
     temperature: softens both sides of the KL term, T.
     alpha: weight of the KL term; 2 is what the authors' README gives for CIFAR-100.
@@ -47,6 +49,7 @@ class FRSKD(Method[Classifier]):
         model: Classifier,
         *,
         width: Count = 2,
+        constant: Count | None = None,
         depth: Count = 2,
         temperature: Positive = 4.0,
         alpha: Weight = 2.0,
@@ -59,8 +62,9 @@ class FRSKD(Method[Classifier]):
         super().__init__(model)
         self.temperature, self.alpha, self.beta = temperature, alpha, beta
         self.ramp_start, self.ramp_end, self.variant = ramp_start, ramp_end, variant
-        self.self_teacher = PyramidTeacher(model, width=width, depth=depth)
-        widths = [(stage.channels, width * stage.channels) for stage in model.stages]
+        self.self_teacher = PyramidTeacher(model, width=width, depth=depth, constant=constant)
+        channels = [stage.channels for stage in model.stages]
+        widths = list(zip(channels, self.self_teacher.bifpn.widths))
         self.distance: Any = None
         if feature == "attention":
             self.distance = Attention(rectified=variant == "paper")

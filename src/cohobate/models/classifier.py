@@ -146,9 +146,13 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def _is_chain_after(self, stage: Stage) -> bool:
+        device = self.get_buffer("mean").device
+        if device.type == "meta":  # values are compared: a twin that has some does it
+            with torch.device("cpu"):
+                return Classifier(num_classes=2, **self.spec)._is_chain_after(stage)
         whole = deepcopy(self).eval()
         shape = (2, 3, self.size, self.size)
-        ramp = torch.linspace(0, 1, 6 * self.size**2, device=self.get_buffer("mean").device)
+        ramp = torch.linspace(0, 1, 6 * self.size**2, device=device)
         trace = whole.trace(ramp.view(shape))
         try:
             tail = Tail(cut(whole.net, stage), self.stages[-1])

@@ -22,6 +22,8 @@ class BiFPN(nn.Module):
 
     channels: C_i, shallow to deep; two stages or more.
     width: w, channels of a level for each of its stage's.
+    constant: channels of every level, in the place of wC_i; what goes up or down a level then
+        needs no convolution.
     depth: separable 3 × 3 convolutions in each node.
 
     The refined maps T_i are not rectified. With L_i and L'_i two laterals of stage i of n, and ⊕ a
@@ -29,14 +31,22 @@ class BiFPN(nn.Module):
     T_i-1), T_n = node(L'_n ⊕ down T_n-1).
     """
 
-    def __init__(self, channels: Sequence[int], *, width: int = 2, depth: int = 2):
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        width: int = 2,
+        depth: int = 2,
+        constant: int | None = None,
+    ):
         super().__init__()
-        widths = [width * count for count in channels]
+        self.widths = widths = [constant or width * count for count in channels]
         steps = list(pairwise(widths))
         self.lateral: Any = nn.ModuleList(map(_pointwise, channels, widths))
         self.second_lateral: Any = nn.ModuleList(map(_pointwise, channels[1:], widths[1:]))
-        self.up: Any = nn.ModuleList(_pointwise(deep, shallow) for shallow, deep in steps)
-        self.down: Any = nn.ModuleList(_pointwise(shallow, deep) for shallow, deep in steps)
+        fit = (lambda inside, outside: nn.Identity()) if constant else _pointwise
+        self.up: Any = nn.ModuleList(fit(deep, shallow) for shallow, deep in steps)
+        self.down: Any = nn.ModuleList(fit(shallow, deep) for shallow, deep in steps)
         self.top_down: Any = nn.ModuleList(Node(2, count, depth) for count in widths[:-1])
         self.bottom_up: Any = nn.ModuleList(Node(3, count, depth) for count in widths[1:-1])
         self.bottom_up.append(Node(2, widths[-1], depth))
@@ -82,16 +92,20 @@ class Node(nn.Module):
 class PyramidTeacher(nn.Module):
     """A classifier on the refined maps of a model's stages.
 
+    width, depth, constant: as in `BiFPN`.
+
     Gives a trace: logits (B, num_classes), the pooled last map (B, wC_n), and the refined maps,
     not rectified. Raises ValueError where the model's stages are no pyramid.
     """
 
-    def __init__(self, model: Classifier, *, width: int = 2, depth: int = 2):
+    def __init__(
+        self, model: Classifier, *, width: int = 2, depth: int = 2, constant: int | None = None
+    ):
         super().__init__()
         _check_pyramid(model)
         channels = [stage.channels for stage in model.stages]
-        self.bifpn = BiFPN(channels, width=width, depth=depth)
-        self.classifier = nn.Linear(width * channels[-1], model.num_classes)
+        self.bifpn = BiFPN(channels, width=width, depth=depth, constant=constant)
+        self.classifier = nn.Linear(self.bifpn.widths[-1], model.num_classes)
 
     def forward(self, stages: Sequence[Tensor]) -> Trace:
         maps = self.bifpn(stages)
