@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from cohobate import Classifier, build, config, study
-from cohobate.data.classification import ImageSet
-from cohobate.data.splits import Split
+from cohobate.cost import loss_terms
+from cohobate.data import classification
+from cohobate.data.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted(path.relative_to(ROOT) for path in (ROOT / "runs").rglob("*.toml"))
-CLASSES = {"digits": 10, "cifar100": 100, "folder": 1000}
 OURS = {"smoke", "digits"}
 """Folders of run files that stand for no published number."""
 
@@ -29,36 +27,20 @@ def path(request) -> Path:
     return request.param
 
 
-def facts(run: config.RunConfig) -> ImageSet:
-    """What is known of the data of a run, with two images and without its files."""
-    size = run.data.size or 32
-    images = Split(torch.zeros(2, 3, size, size, dtype=torch.uint8), torch.tensor([0, 1]))
-    classes = tuple(str(number) for number in range(CLASSES[run.data.name]))
-    half = (0.5, 0.5, 0.5)
-    return ImageSet(
-        run.data.name, classes, size, 3, half, half, images, None, images, ("crop",), ()
-    )
-
-
 def heading(path: Path) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     return "\n".join(lines[: next(n for n, line in enumerate(lines) if line[:1] != "#")])
 
 
-def untrained(reference: str, data: ImageSet, kind: type) -> nn.Module:
-    """A small teacher of the kind that a method asks for."""
-    network = Classifier("cifar_resnet8", len(data.classes))
-    return network if kind is Classifier else kind(network)
-
-
-def test_builds(path, monkeypatch):
+def test_builds_without_data_and_without_a_trained_teacher(path):
     run, notes = build.resolve(config.load(path))
     assert not notes, "a run file should say what it does"
-    data = facts(run)
-    if "teacher" in run.method.options:
-        monkeypatch.setattr(build, "teacher", untrained)
-    method = build.method(run, data, build.model(run, data))
-    assert method.model.num_classes == len(data.classes)
+    method, size = build.blueprint(run)
+    facts = DATASETS[run.data.name]
+    assert method.model.num_classes == facts.classes
+    assert size == (run.data.size or facts.size)
+    assert {tensor.device.type for tensor in method.state_dict().values()} == {"meta"}
+    assert loss_terms(method, size)
 
 
 def test_heading(path):
@@ -115,6 +97,22 @@ def test_missing_teacher_names_the_command_that_trains_it(path):
     run, _ = build.resolve(config.load(path))
     teacher = run.method.options["teacher"]
     assert f"cohobate train {teacher}" in heading(path)
-    assert config.load(teacher).data == run.data
+    trained_on = config.load(teacher).data
+    assert (trained_on.name, trained_on.size) == (run.data.name, run.data.size)
+    data = classification.declared(run.data.name, run.data.size)
     with pytest.raises(ValueError, match=f"`cohobate train {teacher}`"):
-        build.method(run, facts(run), Classifier(run.model.arch, 100))
+        build.method(run, data, Classifier("cifar_resnet8", len(data.classes)))
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_it_is_trained():
+    student = "runs/cifar100/hsakd/wrn40_2_wrn16_2.toml"
+
+    def refuse(sentence, *overrides):
+        with pytest.raises(ValueError, match=sentence):
+            build.blueprint(build.resolve(config.load(student, overrides))[0])
+
+    refuse("has 3 auxiliary heads and the student 'cifar_vgg8' 4", "model.arch=cifar_vgg8")
+    refuse("knows 100 classes, and the data 'digits' has 10", "data.name=digits")
+    refuse("takes images of 32 pixels, and the data has 64", "data.size=64")
+    plain = "method.teacher=runs/cifar100/resnet56/supervised.toml"
+    refuse("'supervised' and has no auxiliary heads.*method.name=hsakd_teacher", plain)

@@ -57,7 +57,7 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
         place, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **known
     )
     try:
-        return schema(**given).model_dump()
+        return settings.check(schema, given).model_dump()
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -67,7 +67,7 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
             ) from None
         if first["type"] == "extra_forbidden":
             raise unknown(f"option of [{place}]", name, known) from None
-        raise ValueError(f"{place}.{settings.explain(first, schema)}") from None
+        raise ValueError(settings.explain(error, schema, f"{place}.")) from None
 
 
 def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:

@@ -1,9 +1,11 @@
 """A run file, read and checked: TOML to typed, frozen settings."""
 
+import json
 import tomllib
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
 from annotated_types import Ge, Gt, Le, Lt
@@ -11,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cohobate.core import Count, unknown
 from cohobate.optim import Recipe
+
+T = TypeVar("T", bound=BaseModel)
 
 Override = str | tuple[str, Any]
 """A setting: `key=value`, with a value that is TOML, else text; or the key and the value."""
@@ -139,11 +143,17 @@ def read(path: str | Path) -> dict[str, Any]:
 def parse(table: dict[str, Any], place: str) -> RunConfig:
     """Typed settings of a table as read from TOML. Raises ValueError, naming `place`."""
     try:
-        return RunConfig.model_validate(table)
+        return check(RunConfig, table)
     except ValidationError as error:
-        raise ValueError(
-            f"{place}: " + "; ".join(explain(e, RunConfig) for e in error.errors())
-        ) from None
+        raise ValueError(f"{place}: {explain(error, RunConfig)}") from None
+
+
+def check(kind: type[T], table: dict[str, Any]) -> T:
+    """A table as a model. A switch is no number, nor a number a switch; a list will do for a tuple.
+
+    Those are pydantic's strict rules for JSON. Raises ValidationError.
+    """
+    return kind.model_validate_json(json.dumps(table, default=str), strict=True)
 
 
 def override(table: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
@@ -177,27 +187,73 @@ def pair(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def explain(error: Any, root: type[BaseModel]) -> str:
-    """One of pydantic's errors as a sentence."""
-    path = [part for part in error["loc"] if isinstance(part, str)]
-    path = [part for part in path if not part.startswith(("literal[", "constrained", "tuple["))]
-    key = ".".join(path)
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        place = f"setting of [{'.'.join(path[:-1])}]" if path[:-1] else "setting"
-        return str(unknown(place, path[-1], _names(root, path[:-1])))
-    if error["type"] == "missing":
+def explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> str:
+    """Pydantic's errors as sentences, one for each setting; `prefix` stands before its name."""
+    found: dict[tuple[str, ...], list[Any]] = {}
+    for each in error.errors():
+        found.setdefault(_setting(each["loc"], root), []).append(each)
+    return "; ".join(_sentence(prefix, path, errors, root) for path, errors in found.items())
+
+
+LISTS = {
+    "data.augment": """'["crop", "flip"]'""",
+    "data.class_weights": "'[1, 0.5, 2]'",
+    "optim.milestones": "'[100, 150]'",
+}
+"""What the lists among the settings look like on a command line."""
+PLAINLY = {"bool_type": "true or false", "dataclass_type": "a table", "model_type": "a table"}
+"""What pydantic says in the words of Python, in those of a run file."""
+
+
+def _sentence(prefix: str, path: tuple[str, ...], errors: list[Any], root: type[BaseModel]) -> str:
+    """What is wrong with one setting: each error names something else that it might have been."""
+    key, kind = prefix + ".".join(path), errors[0]["type"]
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        *tables, name = path
+        table: Any = root
+        for part in tables:
+            table = _settings(table)[part]
+        place = f"setting of [{'.'.join(tables)}]" if tables else "setting"
+        return str(unknown(place, name, _settings(table)))
+    if kind == "missing":
         return f"{key} is missing"
-    shown = error["input"] if not isinstance(error["input"], dict) else "{…}"
-    return f"{key}={shown}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    items = [each for each in errors if isinstance(each["loc"][-1], int)]
+    first, *others = [_wanted(key, each) for each in items or errors]
+    choices = [first, *(other.removeprefix("input should be ") for other in others)]
+    value = (items or errors)[0]["input"]
+    shown = "{…}" if isinstance(value, dict) else str(value)
+    place = f"{key}[{items[0]['loc'][-1]}]" if items else key
+    return f"{place}={shown.lower() if isinstance(value, bool) else shown}: {' or '.join(choices)}"
 
 
-def _names(root: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """The settings that the table at `path` knows."""
-    kind: Any = root
-    for name in path:
-        kind = kind.model_fields[name].annotation
-    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
-    return list(fields)
+def _wanted(key: str, error: Any) -> str:
+    """What one of pydantic's errors asks for, in the words of a run file."""
+    if error["type"] == "tuple_type":
+        return "input should be a list" + (f", such as {LISTS[key]}" if key in LISTS else "")
+    if error["type"] in PLAINLY:
+        return f"input should be {PLAINLY[error['type']]}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _setting(loc: Sequence[Any], root: type[BaseModel]) -> tuple[str, ...]:
+    """The path of the setting that an error is about; `loc` goes on to the kinds that were tried."""
+    path, table = [], root
+    for part in loc:
+        if not (names := _settings(table)):
+            break
+        path.append(part)
+        table = names.get(part)
+    return tuple(path)
+
+
+def _settings(table: Any) -> dict[str, Any]:
+    """What each setting of a table may be; nothing where it is no table."""
+    for kind in (table, *get_args(table)):  # [mix] may be None
+        if is_dataclass(kind):
+            return {field.name: field.type for field in fields(kind)}
+        if known := getattr(kind, "model_fields", None):
+            return {name: field.annotation for name, field in known.items()}
+    return {}
 
 
 INERT = (

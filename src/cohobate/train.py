@@ -12,20 +12,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cohobate import build
-from cohobate import config as settings
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method
 from cohobate.cost import cost
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
-from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys
 from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
+from cohobate.trained import check_data, record_data, reopen
 from cohobate.weights import export, plain, reorder
 
 SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
@@ -101,21 +100,10 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
     overrides: settings such as `data.root=…`, to score it on other data of the same classes.
     Raises ValueError where the folder holds no trained network, or the data has no such split.
     """
-    run = RunDir(folder)
-    if not run.config.is_file():
-        raise ValueError(f"{run.path} is no run folder: it holds no config.toml")
-    config = settings.load(run.config, overrides)
-    network = build.load_network(run.path)
-    data = build.load_data(config)
-    if list(data.classes) != list(network.net.pretrained_cfg.get("label_names") or data.classes):
-        raise ValueError(f"{run.path} was trained on other classes than {data.name!r} has")
-    if not any(setting.startswith("data.") for setting in overrides):
-        check_data(run, data)
-    chosen = {"train": data.train, "val": data.val, "test": data.test}.get(split, split)
-    if not isinstance(chosen, Split):
-        has = [name for name in ("train", "val", "test") if getattr(data, name) is not None]
-        raise ValueError(f"--split {split}: this data has {', '.join(has)}")
-    machine = Machine.of(run, config, 1)
+    trained = reopen(folder, overrides)
+    config, network, data = trained.config, trained.network, trained.data
+    chosen = trained.split(split)
+    machine = Machine.of(trained.run, config, 1)
     fabric = machine.launch()
     reorder(network.to(fabric.device), torch.channels_last)
     batches = EvalLoader(
@@ -194,32 +182,6 @@ def _open(
             display.say(doubt)
     for note in (*data.notes, *_notes(method)):
         display.say(note)
-
-
-def record_data(run: RunDir, data: ImageSet) -> None:
-    """Writes which images are in which split, so that a later look sees what has changed."""
-    splits = {name: getattr(data, name) for name in ("train", "val", "test")}
-    facts = {
-        name: {"images": len(split), "fingerprint": split.fingerprint(), "files": split.names()}
-        for name, split in splits.items()
-        if split is not None
-    }
-    run.write(run.splits, json.dumps(facts, indent=1) + "\n")
-
-
-def check_data(run: RunDir, data: ImageSet) -> None:
-    """Raises ValueError where a split holds other images than when the run began."""
-    if not run.splits.exists():
-        return
-    for name, facts in json.loads(run.splits.read_text(encoding="utf-8")).items():
-        split = getattr(data, name)
-        if split is None or split.fingerprint() != facts["fingerprint"]:
-            now = 0 if split is None else len(split)
-            raise ValueError(
-                f"the {name} images are not those that {run.path} began with ({facts['images']}"
-                f" then, {now} now; {run.splits} lists them): put the data back, or train anew in"
-                " another folder with --out DIR"
-            )
 
 
 def _doubt(method: Method, data: ImageSet) -> list[str]:

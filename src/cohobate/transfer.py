@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from cohobate import build
 from cohobate import config as settings
+from cohobate.analysis.embedding import outputs
 from cohobate.config import RunConfig
 from cohobate.data.draws import generator
 from cohobate.data.loader import EvalLoader
@@ -115,25 +115,19 @@ def _settings(overrides: Sequence[str], network: Classifier) -> RunConfig:
     return build.resolve(config.model_copy(update={"data": data}))[0]
 
 
-@torch.no_grad()
 def features(
     network: Classifier, split: Split, config: RunConfig, size: int
 ) -> tuple[Tensor, Tensor]:
     """What reaches the classifier (N, D), float32, and the classes (N,) of a split."""
-    device = next(network.parameters()).device
     batches = EvalLoader(
         split,
         size=size,
         batch_size=config.eval.batch_size,
-        device=device,
+        device=next(network.parameters()).device,
         workers=config.data.workers,
     )
-    net: Any = network.net
-    rows = [
-        net.forward_head(net.forward_features(network.normalise(b.images)), pre_logits=True)
-        for b in batches
-    ]
-    return torch.cat(rows).flatten(1).float(), split.targets.to(device)
+    seen = outputs(network, batches)
+    return seen.features, seen.targets
 
 
 def probe(train: Tensor, targets: Tensor, classes: int, config: RunConfig) -> nn.Linear:
