@@ -1,0 +1,79 @@
+"""What a run would be, told without its data and before anything is computed."""
+
+from typing import NamedTuple
+
+import torch
+
+from cohobate import build
+from cohobate.config import MethodConfig, RunConfig
+from cohobate.core import Method
+from cohobate.cost import cost, loss_terms
+from cohobate.modules import Frozen
+
+
+class Explained(NamedTuple):
+    """A run in words and numbers; rows are ready to be shown.
+
+    network: its name, parameters and multiply-adds. notes: what the method has to say.
+    stages: module, channels and map of each stage that the method can tap.
+    parts: what the method adds to the network, with parameters, and whether it learns.
+    terms: the names of its losses.
+    costs: what training costs, of `supervised`, of the method, and the ratio.
+    """
+
+    network: str
+    notes: list[str]
+    stages: list[tuple[str, str, str]]
+    parts: list[tuple[str, str, str]]
+    terms: list[str]
+    costs: list[tuple[str, str, str, str]]
+
+
+def explain(config: RunConfig) -> Explained:
+    """What the run of a resolved config is made of, and what it costs. Raises ValueError."""
+    method, size = build.blueprint(config)
+    plain = MethodConfig(name="supervised")
+    baseline, _ = build.blueprint(config.model_copy(update={"method": plain, "mix": None}))
+    ours, theirs = cost(method, size), cost(baseline, size)
+    arch = config.model.arch
+    return Explained(
+        network=f"{arch}: {ours['parameters']:,} parameters, {ours['macs']:,} multiply-adds at {size} pixels",
+        notes=build.notes(method),
+        stages=_stages(method, size),
+        parts=_parts(method),
+        terms=loss_terms(method, size),
+        costs=[
+            ("multiply-adds of an image, forward (M)", *_compared(theirs, ours, "training_macs", 6)),
+            ("kept for the backward pass, of an image (MB)", *_compared(theirs, ours, "training_bytes", 6)),
+            ("parameters that are trained (M)", *_compared(theirs, ours, "trained_parameters", 6)),
+        ],
+    )  # fmt: skip
+
+
+def _stages(method: Method, size: int) -> list[tuple[str, str, str]]:
+    model = method.model
+    if not model.stages:
+        return []
+    with torch.no_grad():
+        maps = model.eval().trace(torch.empty(1, 3, size, size, device="meta")).stages
+    return [
+        (stage.module, str(stage.channels), f"{tapped.shape[2]} × {tapped.shape[3]}")
+        for stage, tapped in zip(model.stages, maps)
+    ]
+
+
+def _parts(method: Method) -> list[tuple[str, str, str]]:
+    """The children of a method beside its network, those without parameters left out."""
+    rows = []
+    for name, part in method.named_children():
+        count = sum(p.numel() for p in part.parameters())
+        if name != "model" and count:
+            rows.append((name, f"{count:,}", "frozen" if isinstance(part, Frozen) else "trained"))
+    return rows
+
+
+def _compared(
+    theirs: dict[str, int], ours: dict[str, int], key: str, power: int
+) -> tuple[str, str, str]:
+    a, b = theirs[key], ours[key]
+    return f"{a / 10**power:,.2f}", f"{b / 10**power:,.2f}", f"{b / a:.2f}"
