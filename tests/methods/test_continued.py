@@ -1,0 +1,45 @@
+"""Every method, stopped within an epoch and continued, ends in the bits of a run that never stopped."""
+
+import os
+import signal
+
+import pytest
+
+from cohobate.engine import Training
+from cohobate.methods import METHODS
+
+SMALL = ("data.per_class=8", "data.batch_size=16", "optim.ema=0.9", "eval.batch_size=64")
+TEACHERS = {"kd": "supervised", "mixkd": "supervised", "hsakd": "hsakd_teacher"}
+STOP = 7
+"""The step after which the signal comes: the second of the second epoch."""
+
+
+def assert_same(one, two) -> None:
+    for name in ("model.safetensors", "method.safetensors", "raw.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stopped_and_continued(name, smoke, monkeypatch, tmp_path):
+    given = [*SMALL, f"method.name={name}"]
+    if name in TEACHERS:
+        ran = smoke(tmp_path / "teacher", *SMALL, f"method.name={TEACHERS[name]}")
+        assert ran.code == 0, ran.err
+        given.append(f"method.teacher={tmp_path / 'teacher'}")
+    ran = smoke(tmp_path / "whole", *given, epochs=2)
+    assert ran.code == 0, ran.err
+
+    before = Training._step
+
+    def step(self, *arguments):
+        before(self, *arguments)
+        if self.step == STOP:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_step", step)
+        assert smoke(tmp_path / "cut", *given, epochs=2).code == 128 + signal.SIGTERM
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    ran = smoke(tmp_path / "cut", *given, epochs=2)
+    assert ran.code == 0, ran.err
+    assert_same(tmp_path / "whole", tmp_path / "cut")
