@@ -32,7 +32,7 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
             continue
         if len(keys) > 1:
             drawn[method] = heat_map(points, values)
-        elif all(_is_number(value) for value in values[keys[0]]):
+        elif len(points) > 2 and all(_is_number(value) for value in values[keys[0]]):
             drawn[method] = curve(points, keys[0], comparison)
     return drawn
 
