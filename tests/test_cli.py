@@ -52,6 +52,14 @@ MISTAKES = {
     "teacher folder": (["method.name=kd", "method.teacher=nowhere"], ["nowhere", "cohobate train"]),
     "mixing": (["mix.name=mixpu"], ["mixpu", "did you mean 'mixup'"]),
     "two mixings": (["method.name=mixskd", "mix.name=mixup"], ["mixskd", "mix.name=none"]),
+    "timm teacher": (
+        ["method.name=kd", "method.teacher=timm:cifar_resnet8"],
+        ["pretrained weights of 'cifar_resnet8'", "or give a RUN_FOLDER as teacher"],
+    ),
+    "nothing to keep": (
+        ["method.name=hsakd_teacher", "method.frozen=true"],
+        ["method.frozen=true", "init=RUN_FOLDER", "model.pretrained=true"],
+    ),
     "init": (["init=nowhere"], ["init=nowhere"]),
     "freeze": (["model.freeze=9"], ["model.freeze=9", "3 stages"]),
     "milestones": (["optim.schedule=step"], ["optim.milestones"]),
@@ -185,6 +193,25 @@ def test_out_of_memory_names_the_batch(smoke, tmp_path, monkeypatch):
     assert "data.batch_size=32 with optim.accumulate=2" in ran.err
 
 
+@pytest.mark.parametrize("size", [100_000, 10**10])
+def test_images_that_no_memory_holds(smoke, tmp_path, size):
+    ran = smoke(tmp_path / "run", f"data.size={size}")
+    assert ran.code == 2
+    assert ran.err.startswith("cohobate: out of memory: a smaller data.size")
+    assert "data.batch_size" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_a_network_that_no_memory_lets_an_image_pass(smoke, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 EB")
+
+    monkeypatch.setattr("cohobate.models.classifier.Classifier.forward", fail)
+    ran = smoke(tmp_path / "run")
+    assert ran.code == 2
+    assert ran.err.startswith("cohobate: out of memory: a smaller data.size")
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(smoke, tmp_path):
     ran = smoke(tmp_path / "run", "optim.lr=1e30", "optim.clip=0", "precision=float32")
     assert ran.code == 1
@@ -201,11 +228,32 @@ def test_no_permission_to_write(smoke, tmp_path):
     assert "ermission" in ran.err
 
 
-def test_a_folder_that_is_a_file(smoke, tmp_path):
-    (tmp_path / "run").write_text("")
-    ran = smoke(tmp_path / "run")
+NOWHERE = ["file", "file/run", "/proc/run"]
+
+
+@pytest.mark.parametrize("out", NOWHERE)
+def test_a_folder_that_cannot_be_written_is_found_first(smoke, tmp_path, monkeypatch, out):
+    monkeypatch.setattr("cohobate.build.load_data", lambda config: pytest.fail("data was read"))
+    (tmp_path / "file").write_text("")
+    ran = smoke(tmp_path / out)
     assert ran.code == 2
-    assert str(tmp_path / "run") in ran.err
+    assert ran.err.startswith(f"cohobate: the folder {tmp_path / out} cannot be written to (")
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("out", NOWHERE)
+def test_a_comparison_that_cannot_be_written_is_found_first(cohobate, tmp_path, out):
+    (tmp_path / "file").write_text("")
+    ran = cohobate("compare", SMOKE, "--out", tmp_path / out)
+    assert ran.code == 2
+    assert f"the folder {tmp_path / out} cannot be written to (" in ran.err
+    assert ran.out == ""
+
+
+def test_a_folder_is_left_as_it_was_where_the_run_is_refused(smoke, tmp_path):
+    assert smoke(tmp_path / "one" / "run", "optim.schedule=step").code == 2
+    assert smoke(tmp_path / "two" / "run", "data.per_class=5000").code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")

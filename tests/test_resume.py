@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from cohobate.engine import Training
 from places import SMOKE
@@ -36,11 +38,11 @@ def train(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> None:
     assert code == 0, err
 
 
-def stop(out: Path, number: int, *options: str) -> tuple[int, str, str]:
-    """Starts a run and sends it a signal once its first checkpoint within an epoch is there."""
+def stop(out: Path, number: int, *options: str, once: str = "last.ckpt") -> tuple[int, str, str]:
+    """Starts a run and sends it a signal once a file is there: its first checkpoint in an epoch."""
     process = start(out, *options)
     for _ in range(1200):
-        if (out / "last.ckpt").exists() or process.poll() is not None:
+        if (out / once).exists() or process.poll() is not None:
             break
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()[1]
@@ -87,6 +89,18 @@ def test_killed_within_an_epoch(whole, tmp_path):
     assert_same(whole, tmp_path / "run")
 
 
+def test_killed_before_there_is_a_checkpoint(whole, tmp_path):
+    """Then all begins anew, also where the folder was not yet whole."""
+    run = tmp_path / "run"
+    stop(run, signal.SIGKILL, "checkpoint_every=0", once="environment.json")
+    assert not (run / "last.ckpt").exists()
+    shutil.copytree(run, tmp_path / "earlier")
+    (tmp_path / "earlier" / "environment.json").unlink()
+    for folder in (run, tmp_path / "earlier"):
+        train(folder)
+        assert_same(whole, folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_politely(whole, tmp_path, number):
     code, out, err = stop(tmp_path / "run", number)
@@ -130,6 +144,33 @@ def test_a_damaged_checkpoint_is_named_with_the_last_good_one(whole, tmp_path):
     shutil.move(run / "previous.ckpt", run / "last.ckpt")
     train(run)
     assert_same(whole, run)
+
+
+def test_damaged_files_of_a_run_are_named(smoke, tmp_path):
+    """Whatever of a student's folder is damaged, and however, going on says which in one sentence."""
+    run, teacher = tmp_path / "run", tmp_path / "teacher"
+    given = ("data.per_class=8", "data.batch_size=16")
+    student = (*given, "method.name=kd", f"method.teacher={teacher}")
+    assert smoke(teacher, *given).code == 0
+    assert smoke(run, *student).code == 0
+    half = {path.name: path.read_bytes()[: path.stat().st_size // 2] for path in run.iterdir()}
+    for name, content in (
+        ("frozen.safetensors", half["frozen.safetensors"]),
+        ("frozen.safetensors", b""),
+        ("frozen.safetensors", save({"teacher.net.net.head.fc.bias": torch.zeros(3)})),
+        ("config.toml", half["config.toml"]),
+        ("config.toml", b"\xff"),
+        ("environment.json", half["environment.json"]),
+        ("environment.json", b"[]"),
+    ):
+        before = (run / name).read_bytes()
+        (run / name).write_bytes(content)
+        ran = smoke(run, *student)
+        assert ran.code == 2, (name, content[:20], ran.out)
+        assert ran.err.startswith(f"cohobate: {run / name} is damaged: ")
+        assert len(ran.err.splitlines()) == 1
+        (run / name).write_bytes(before)
+    assert smoke(run, *student).code == 0
 
 
 def test_a_run_of_other_settings_is_refused_and_the_difference_printed(whole):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from cohobate import study
 from places import SMOKE
@@ -110,6 +112,28 @@ def test_a_missing_teacher_is_trained_first(cohobate, tmp_path):
     assert ran.code == 0, ran.err
     assert "first its teacher: teach.toml, in out/digits/cifar_resnet8/supervised/seed0" in ran.out
     assert Path("out/compare/student/runs/kd/seed0/model.safetensors").is_file()
+
+
+def test_a_network_to_start_from_is_trained_first(cohobate, tmp_path):
+    text = SMOKE.read_text(encoding="utf-8").replace("epochs = 2", "epochs = 1")
+    (tmp_path / "plain.toml").write_text(text)
+    heads = text.replace('name = "supervised"', 'name = "hsakd_teacher"\nfrozen = true')
+    (tmp_path / "heads.toml").write_text('init = "plain.toml"\n' + heads)
+    ran = cohobate("train", "heads.toml")
+    assert ran.code == 2
+    assert "init=plain.toml: there is no trained network in out/digits" in ran.err
+    assert "`cohobate train plain.toml` trains one" in ran.err
+    ran = cohobate("compare", "heads.toml", "data.per_class=8", "data.batch_size=16")
+    assert ran.code == 0, ran.err
+    assert "first its init: plain.toml, in out/digits/cifar_resnet8/supervised/seed0" in ran.out
+    first, second = (
+        load_file(f"out/{place}/model.safetensors")
+        for place in (
+            "digits/cifar_resnet8/supervised/seed0",
+            "compare/heads/runs/hsakd_teacher/seed0",
+        )
+    )
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):

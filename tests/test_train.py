@@ -1,5 +1,6 @@
 """What a run leaves behind, seen from outside."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cohobate import build, config
+from cohobate.tasks import TASKS
 from places import SMOKE
 
 
@@ -47,6 +49,29 @@ def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
 def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path):
     assert cohobate("train", SMOKE, "optim.epochs=1", "seed=3").code == 0
     assert (tmp_path / "out/digits/cifar_resnet8/supervised/seed3/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "settings, folder",
+    [
+        (["model.arch=local-dir:/some/path"], "digits/local-dir._some_path/supervised/seed0"),
+        (["model.arch=hf-hub:timm/resnet18.a1_in1k"], "digits/hf-hub.timm_resnet18.a1_in1k/"),
+        (["method.name=own_method:Mine"], "digits/cifar_resnet8/own_method.Mine/seed0"),
+        (["method.name=kd", "mix.name=mixup"], "digits/cifar_resnet8/kd-mixup/seed0"),
+    ],
+)
+def test_every_name_is_one_part_of_the_default_folder(settings, folder):
+    found = build.default_folder(config.load(SMOKE, settings))
+    assert len(found.parts) == 5
+    assert f"{found}".startswith(f"out/{folder}")
+
+
+def test_a_run_with_mixing_and_one_without_lie_apart(cohobate, tmp_path):
+    given = ("train", SMOKE, "optim.epochs=1", "data.per_class=8")
+    assert cohobate(*given).code == 0
+    assert cohobate(*given, "mix.name=cutmix").code == 0
+    runs = tmp_path / "out/digits/cifar_resnet8"
+    assert {path.name for path in runs.iterdir()} == {"supervised", "supervised-cutmix"}
 
 
 def test_seeds_share_the_images_where_the_data_has_a_seed_of_its_own(smoke, tmp_path):
@@ -177,6 +202,16 @@ def test_a_weak_teacher_is_warned_about(smoke, tmp_path):
     assert "no better than chance" in ran.out
 
 
+def test_a_teacher_is_judged_by_the_score_of_its_task(smoke, monkeypatch, tmp_path):
+    assert smoke(tmp_path / "teacher", epochs=3).code == 0
+    task = dataclasses.replace(
+        TASKS["classification"], evaluate=lambda *_: {"mark": 0.0}, score="mark"
+    )
+    monkeypatch.setitem(TASKS, "classification", task)
+    ran = smoke(tmp_path / "student", "method.name=kd", f"method.teacher={tmp_path / 'teacher'}")
+    assert "no better than chance" in ran.out
+
+
 def test_a_transformer_trains_on_small_images(smoke, tmp_path):
     ran = smoke(
         tmp_path / "run",
@@ -204,6 +239,22 @@ def test_npz_and_class_weights(smoke, tmp_path):
     facts = json.loads((tmp_path / "run/config.json").read_text())
     assert facts["num_classes"] == 3
     assert facts["pretrained_cfg"]["input_size"] == [3, 24, 24]
+
+
+def test_class_weights_of_classes_that_training_lacks(smoke, tmp_path):
+    labels = np.arange(40) % 2
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    for name in ("train", "test"):
+        names = np.array(["ant", "bee", "cat"])
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels, classes=names)
+    given = ("data.name=npz", f"data.root={tmp_path}", "data.batch_size=16")
+    ran = smoke(tmp_path / "two", *given, "data.class_weights=[1, 2]")
+    assert ran.code == 2
+    assert "a list of 3 numbers" in ran.err
+    for weights in ("[1, 2, 5]", "balanced"):
+        ran = smoke(tmp_path / weights, *given, f"data.class_weights={weights}")
+        assert ran.code == 0, ran.err
+        assert 0 <= rows(tmp_path / weights)[-1]["test/balanced"] <= 1
 
 
 def test_photographs_of_any_size_with_a_network_that_is_no_resnet(smoke, tmp_path, real_data):
@@ -239,6 +290,20 @@ def test_a_file_more_is_no_silent_change_of_the_test_set(smoke, cohobate, tmp_pa
     for ran in (smoke(tmp_path / "run", *given), cohobate("evaluate", tmp_path / "run")):
         assert ran.code == 2
         assert "splits.json" in ran.err
+
+
+DAMAGE = ['{"train": ', "[1]", '{"train": 3}', '{"valid": {"images": 1, "fingerprint": ""}}']
+
+
+def test_a_damaged_list_of_the_images_is_named(smoke, cohobate, tmp_path):
+    run = tmp_path / "run"
+    assert smoke(run).code == 0
+    for content in DAMAGE:
+        (run / "splits.json").write_text(content)
+        for ran in (smoke(run), cohobate("evaluate", run)):
+            assert ran.code == 2
+            assert ran.err.startswith(f"cohobate: {run / 'splits.json'} is damaged: ")
+            assert len(ran.err.splitlines()) == 1
 
 
 def test_settings_that_change_nothing_do_not_block_going_on(smoke, tmp_path):

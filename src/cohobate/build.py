@@ -1,6 +1,7 @@
 """From settings to the parts of a run: the only module that knows every table."""
 
 import inspect
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -16,7 +17,7 @@ from torch import nn
 
 from cohobate import config as settings
 from cohobate.config import MethodConfig, MixConfig, RunConfig
-from cohobate.core import Method, Mixing, unknown
+from cohobate.core import Method, Mixing, out_of_memory, unknown
 from cohobate.data import classification
 from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
@@ -79,6 +80,11 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     notes = []
     kind = find_method(config.method.name)
     method = options(kind, "method", config.method.options)
+    if method.get(kind.kept_by) and not (config.init or config.model.pretrained):
+        raise ValueError(
+            f"method.{kind.kept_by}=true keeps the network as it is, so start from a trained one:"
+            " init=RUN_FOLDER, or model.pretrained=true"
+        )
     mix = None
     if config.mix:
         if config.mix.name not in MIXINGS:
@@ -108,14 +114,11 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """Where a run lies that was given no folder."""
-    return Path(
-        "out",
-        config.data.name,
-        config.model.arch,
-        config.method.name.replace(":", "."),
-        f"seed{config.seed}",
-    )
+    """Where a run lies that was given no folder: `out/DATA/ARCH/METHOD[-MIXING]/seedK`."""
+    method = "-".join([config.method.name, *([config.mix.name] if config.mix else [])])
+    names = (config.data.name, config.model.arch, method)
+    parts = (re.sub(r"[^\w.=+-]+", "_", name.replace(":", ".")) for name in names)
+    return Path("out", *parts, f"seed{config.seed}")
 
 
 def load_data(config: RunConfig) -> ImageSet:
@@ -151,7 +154,7 @@ def model(config: RunConfig, data: ImageSet) -> Any:
     )
     _check_size(network, data.size)
     if config.init:
-        start_from(network, config.init)
+        start_from(network, str(named_folder("init", config.init, "RUN_FOLDER or a run file")))
     network.freeze(wanted.freeze)
     return network
 
@@ -162,6 +165,8 @@ def _check_size(network: Classifier, size: int) -> None:
     try:
         deepcopy(network).eval()(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"data.size={size}: images of that size do not pass {network.spec['arch']!r} ({reason});"
@@ -227,6 +232,12 @@ def method(
     return built
 
 
+def notes(method: Method) -> list[str]:
+    """What the method's modules have to say, such as how auxiliary branches were made."""
+    notes = [getattr(part, "note", None) for part in method.modules()]
+    return list(dict.fromkeys(note for note in notes if isinstance(note, str)))
+
+
 def mixing(config: MixConfig) -> Mixing:
     return MIXINGS[config.name](**config.options)
 
@@ -250,16 +261,32 @@ def teacher(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) 
 
 def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
     """The folder of a run that is done, by its path or by its run file."""
+    folder = named_folder("method.teacher", reference, teachers(kind))
+    if not (folder / "model.safetensors").is_file():
+        raise _untrained("method.teacher", reference, folder, teachers(kind))
+    return folder
+
+
+def named_folder(key: str, reference: str, choices: str) -> Path:
+    """The path that a setting names; that of a run file is its default folder.
+
+    Raises ValueError where the run of a run file is not done.
+    """
     path = Path(reference)
-    if path.suffix == ".toml" and path.is_file():
-        path = default_folder(resolve(settings.load(path))[0])
-    if not (path / "model.safetensors").is_file():
-        how = f"`cohobate train {reference}`" if path != Path(reference) else "`cohobate train`"
-        raise ValueError(
-            f"method.teacher={reference}: there is no trained network in {path}; {how} trains"
-            f" one; give {teachers(kind)}"
-        )
-    return path
+    if path.suffix != ".toml" or not path.is_file():
+        return path
+    folder = default_folder(resolve(settings.load(path))[0])
+    if not (folder / "model.safetensors").is_file():
+        raise _untrained(key, reference, folder, choices)
+    return folder
+
+
+def _untrained(key: str, reference: str, folder: Path, choices: str) -> ValueError:
+    how = "`cohobate train`" if folder == Path(reference) else f"`cohobate train {reference}`"
+    return ValueError(
+        f"{key}={reference}: there is no trained network in {folder}; {how} trains one; give"
+        f" {choices}"
+    )
 
 
 def _check_teacher(

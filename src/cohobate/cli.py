@@ -116,6 +116,7 @@ def compare(
     """Put runs side by side: a table here, and curves in a report. Trains what is missing."""
     from cohobate import study
     from cohobate.analysis import comparison, report, tables
+    from cohobate.rundir import check_folder
 
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
     settings = [text for text in given if Path(text) not in places]
@@ -128,6 +129,7 @@ def compare(
             "settings, --methods, --seeds and --sweep are for run files: give RUN.toml"
         )
     folder = out or study.default_folder(files)
+    check_folder(folder)
     folders = [path for path in places if path not in files]
     if files:
         planned = study.plan(files, settings, sweeps, seeds)
@@ -144,6 +146,74 @@ def compare(
     page = folder / "report.html"
     report.write_report(found, page, title="Comparison", command=command())
     print(f"curves and details: {page}")
+
+
+@app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file.")],
+    settings: Settings = None,
+) -> None:
+    """Tell what a run is made of and what it costs, without its data and before any training."""
+    from cohobate import build, config
+    from cohobate.explain import explain
+
+    resolved, notes = build.resolve(config.load(file, settings or []))
+    told = explain(resolved)
+    print("\n".join([told.network, *notes, *told.notes]), end="\n\n")
+    show(["stage", "channels", "map"], told.stages)
+    if told.parts:
+        print()
+        show(["added by the method", "parameters", "are"], told.parts)
+    print(f"\nlosses: {', '.join(told.terms)}\n")
+    show(["cost", "supervised", resolved.method.name, "ratio"], told.costs)
+
+
+@app.command()
+def analyse(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_FOLDER... [KEY=VALUE]...",
+            help="Runs that are done, on the same data; settings such as data.root=FOLDER.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path(
+        "out/analyse"
+    ),
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    temperature: Annotated[
+        list[float], typer.Option(help="What logits are divided by; repeatable.")
+    ] = [1, 4],  # noqa: B006 - typer copies it
+    classes: Annotated[
+        str | None, typer.Option(help="Classes of the map, by name or number, such as 3,5.")
+    ] = None,
+    epsilon: Annotated[
+        str, typer.Option(help="How far an attack may move a value that lies in [0, 1].")
+    ] = "0,1/255,2/255,4/255,8/255",
+    images: Annotated[
+        int, typer.Option(min=1, help="How many images to attack, and to map, at most.")
+    ] = 1000,
+) -> None:
+    """Look into trained networks: calibration, softness, features, robustness."""
+    from cohobate.analyse import Wanted, analyse, fractions
+    from cohobate.analysis.portrait import columns
+
+    folders = [Path(text) for text in given if "=" not in text or Path(text).exists()]
+    settings = [text for text in given if Path(text) not in folders]
+    wanted = Wanted(
+        split=split,
+        temperatures=list(dict.fromkeys(temperature)),
+        epsilons=fractions(epsilon),
+        classes=classes.split(",") if classes else (),
+        images=images,
+    )
+    found, page = analyse(
+        folders, out, wanted, overrides=settings, display=display(), command=command()
+    )
+    shown = [column for column in columns(found) if "T=" not in column.heading]
+    rows = [(p.label, *(column.show(p) for column in shown)) for p in found.portraits]
+    show(["run", *(column.heading for column in shown)], rows)
+    print(f"figures and details: {page}")
 
 
 @app.command()
@@ -227,7 +297,7 @@ def is_first_process() -> bool:
 
 def number(name: str, value: float) -> str:
     """A score as people read it: shares in percent, the rest with four digits."""
-    return f"{value:.4f}" if name.endswith("nll") else f"{100 * value:.2f} %"
+    return f"{value:.4f}" if name.endswith(("nll", "brier")) else f"{100 * value:.2f} %"
 
 
 def command() -> str:
@@ -258,11 +328,13 @@ def main() -> None:
             sys.exit(2)
         if os.environ.get("COHOBATE_TRACEBACK"):
             traceback.print_exc()
-        fail(*explain(error))
+        fail(*sentence_of(error))
 
 
-def explain(error: Exception) -> tuple[str, int]:
+def sentence_of(error: Exception) -> tuple[str, int]:
     """The sentence and the exit code of an error."""
+    from cohobate.core import out_of_memory
+
     sentence = str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         sentence = f"no space is left to write {error.filename or 'the run folder'}"
@@ -272,8 +344,11 @@ def explain(error: Exception) -> tuple[str, int]:
     if "more than 1 value per channel" in sentence:
         sentence = "batch norm cannot learn from one value"
         return f"{sentence}: raise data.batch_size to 2 or more a process", 2
-    if isinstance(error, ValueError | OSError | MemoryError):
+    if isinstance(error, ValueError | OSError):
         return sentence, 2
+    if out_of_memory(error):
+        sentence = "out of memory: a smaller data.size needs less of it, and so does a smaller"
+        return f"{sentence} data.batch_size or eval.batch_size", 2
     if isinstance(error, FloatingPointError):
         return sentence, 1
     if not is_first_process():
@@ -287,5 +362,16 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 def fail(sentence: str, code: int) -> NoReturn:
-    print(f"cohobate: {sentence}", file=sys.stderr)
+    if is_first_to_fail():
+        print(f"cohobate: {sentence}", file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def is_first_to_fail() -> bool:
+    """Whether this process is the one of several that tells why they end."""
+    import torch.distributed
+
+    from cohobate.distributed import is_first
+
+    known = torch.distributed.is_initialized()  # until then all of them fail alike
+    return is_first("failure") if known else is_first_process()

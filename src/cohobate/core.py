@@ -42,6 +42,13 @@ def cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory left: PyTorch has no one type for that."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "Storage size calculation" in str(error)
+
+
 class Mixture(NamedTuple):
     """Who is mixed with whom, and how much: numbers alone, drawn outside the compiled graph.
 
@@ -143,6 +150,8 @@ class Method(nn.Module, ABC, Generic[M]):
     """Images of the same class wanted with each image."""
     mix: Mixing | None = None
     """The mixing that this method owns; else the run file's [mix] applies."""
+    kept_by: str = ""
+    """The option, if there is one, that keeps the network as it is: a run then needs a trained one."""
 
     def __init__(self, model: M):
         super().__init__()

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import track as tracked
 from rich.table import Table
 from rich.text import Text
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def duration(seconds: float) -> str:
@@ -87,6 +89,11 @@ class Lines:
     def say(self, sentence: str) -> None:
         print(sentence, flush=True)
 
+    def track(self, sentence: str, parts: Iterable[T]) -> Iterable[T]:
+        """The parts of some work, one after another, while a person sees how far it is."""
+        self.say(sentence)
+        return parts
+
 
 class Silent(Lines):
     """For every process but the first."""
@@ -160,3 +167,6 @@ class Bar(Lines):
 
     def say(self, sentence: str) -> None:
         self.progress.console.print(sentence, highlight=False, markup=False)
+
+    def track(self, sentence: str, parts: Iterable[T]) -> Iterable[T]:
+        return tracked(parts, escape(sentence), console=self.progress.console)

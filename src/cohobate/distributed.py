@@ -31,3 +31,16 @@ def least(value: Tensor) -> Tensor:
     value = value.clone()
     dist.all_reduce(value, op=dist.ReduceOp.MIN)
     return value
+
+
+def is_first(event: str) -> bool:
+    """Whether no other process has asked this of the event before; each asks once.
+
+    False also where the process that keeps count has ended.
+    """
+    if not dist.is_initialized():
+        return True
+    try:
+        return dist.distributed_c10d._get_default_store().add(event, 1) == 1
+    except RuntimeError:
+        return False

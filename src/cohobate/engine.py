@@ -16,9 +16,9 @@ from cohobate.losses import total
 from cohobate.modules import EMA, frozen_keys
 from cohobate.optim import Recipe
 from cohobate.rundir import RunDir
+from cohobate.watch import Watch
 
 Row = dict[str, Any]
-NEVER = 2**62
 
 
 class Loader(Protocol):
@@ -35,59 +35,6 @@ class Display(Protocol):
     def step(self, images: int, lr: float, waited: float, losses: dict[str, float]) -> None: ...
     def end(self, row: Row) -> None: ...
     def say(self, sentence: str) -> None: ...
-
-
-class Watch:
-    """The losses of an epoch so far on this process, kept on the device and looked at now and then.
-
-    Holds the sum of each term, its very first value, and the first step at which it was not finite.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.names: list[str] = []
-        self.reported: list[str] = []
-        self.sums = self.first = self.bad = torch.empty(0)
-        self.count = 0
-
-    def add(self, losses: Losses, step: int) -> None:
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        if not self.names:
-            self.names, self.first = list(losses), values
-            self.sums = torch.zeros_like(values, dtype=torch.float64)
-            self.bad = torch.full_like(values, NEVER, dtype=torch.int64)
-        self.sums += values
-        self.bad = torch.where(values.isfinite(), self.bad, self.bad.clamp_max(step))
-        self.count += 1
-
-    def means(self) -> dict[str, float]:
-        """The mean of each term over the epoch so far; waits for the device."""
-        return dict(zip(self.names, (self.sums / max(1, self.count)).tolist()))
-
-    def trouble(self) -> str | None:
-        """The first step at which a term was not finite, and its name; waits for the device."""
-        steps = self.bad.tolist()
-        at = min(steps, default=NEVER)
-        return None if at == NEVER else f"loss term {self.names[steps.index(at)]!r} of step {at}"
-
-    def grown(self) -> dict[str, float]:
-        """Terms that newly outgrew their first value tenfold, and all first values together."""
-        first = dict(zip(self.names, self.first.abs().tolist()))
-        bar = sum(first.values())
-        ratios = {n: m / max(first[n], 1e-8) for n, m in self.means().items() if m > bar}
-        new = {n: ratio for n, ratio in ratios.items() if ratio > 10 and n not in self.reported}
-        self.reported += list(new)
-        return new
-
-    def next_epoch(self) -> None:
-        self.sums, self.count = torch.zeros_like(self.sums), 0
-
-    def state(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "device"}
-
-    def load(self, state: dict[str, Any]) -> None:
-        for key, value in state.items():
-            setattr(self, key, value.to(self.device) if isinstance(value, Tensor) else value)
 
 
 class Training:
@@ -156,10 +103,10 @@ class Training:
             if position + 1 == self.per_epoch:
                 self._end(epoch)
             elif signals.received and self.fabric.is_global_zero:
-                self._save()
+                self._save(self._is_sound())
             elif self.checkpoint_every and self.step % self.checkpoint_every == 0:
                 self._look()
-                self._save()
+                self._save(least(self._is_sound()))
             finished = self.step == self.per_epoch * self.recipe.epochs
             if signals.received and self.fabric.is_global_zero and not finished:
                 raise Interrupted(signals.received, f"epoch {epoch + 1} after step {self.step}")
@@ -244,17 +191,24 @@ class Training:
         self.rows.append(row)
         self.watch.next_epoch()
         self.seconds, self.waited, self.images = 0.0, 0.0, 0
-        self._save()
+        self._save(least(self._is_sound()))
         self.display.end(row)
 
-    def _save(self) -> None:
-        """Writes a checkpoint from the first process. A state that is not finite is never saved."""
+    def _is_sound(self) -> Tensor:
+        """1 where every weight on this process is finite, else 0."""
+        weights = [p.detach() for p in self.method.parameters()]
+        return torch.stack([w.isfinite().all() for w in weights]).all().int()
+
+    def _save(self, sound: Tensor) -> None:
+        """Writes a checkpoint from the first process. A state that is not finite is never saved.
+
+        sound: 0 where a weight is not finite; the least of all processes, where all of them save.
+        """
         self._refuse(self.watch.trouble())
+        if not sound:
+            self._refuse(f"a weight after step {self.step - 1}")
         if not self.fabric.is_global_zero:
             return
-        weights = [p.detach() for p in self.method.parameters()]
-        if not torch.stack([w.isfinite().all() for w in weights]).all():
-            self._refuse(f"a weight after step {self.step - 1}")
         left_out = frozen_keys(self.method)
         state = {
             "method": {k: v for k, v in self.method.state_dict().items() if k not in left_out},

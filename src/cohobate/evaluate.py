@@ -25,7 +25,8 @@ def classification(
     top1, top5 (with more than 5 classes), balanced (the mean accuracy of the
     classes that there are images of): shares
     in [0, 1]. nll: mean negative log-likelihood in nats. ece: expected calibration error over 15
-    bins of equal width, Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599.
+    bins of equal width, Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599. brier: squared
+    distance from the probabilities to the one-hot class, 0 to 2, Brier 1950.
     """
     classes = model.num_classes
     assert isinstance(classes, int)
@@ -37,18 +38,26 @@ def classification(
     if classes > 5:
         metrics["top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
     scores = MetricCollection(metrics, compute_groups=False).to(device)
-    nll = MeanMetric().to(device)
+    nll, brier = MeanMetric().to(device), MeanMetric().to(device)
     confusion = MulticlassConfusionMatrix(classes).to(device)
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast or nullcontext():
         for batch in batches:
             logits: Tensor = model(batch.images).float()
-            scores.update(logits.softmax(1), batch.targets)
+            probabilities = logits.softmax(1)
+            scores.update(probabilities, batch.targets)
             confusion.update(logits.argmax(1), batch.targets)
             nll.update(F.cross_entropy(logits, batch.targets), weight=len(logits))
+            distance = probabilities - F.one_hot(batch.targets, classes)
+            brier.update(distance.square().sum(1).mean(), weight=len(logits))
     model.train(was_training)
     counts = confusion.compute().float()
     recall = counts.diag() / counts.sum(1)  # not a number where a class has no image
-    values = {**scores.compute(), "nll": nll.compute(), "balanced": recall.nanmean()}
+    values = {
+        **scores.compute(),
+        "nll": nll.compute(),
+        "brier": brier.compute(),
+        "balanced": recall.nanmean(),
+    }
     return {name: float(value) for name, value in values.items()}

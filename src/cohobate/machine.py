@@ -21,27 +21,34 @@ from cohobate.rundir import RunDir
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine decides, once for a run: precision, compilation, threads, processes."""
+    """What the machine decides, once for a run: precision, compilation, threads, processes.
+
+    devices: processes on this machine, of each of the `nodes` machines.
+    """
 
     precision: str
     compile: bool
     threads: int
     devices: int
     deterministic: bool
+    nodes: int = 1
 
     @classmethod
     def of(cls, run: RunDir, config: RunConfig, devices: int) -> "Machine":
         """What the run's folder says, else what suits this machine."""
         stored = run.facts()
-        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+        torchrun = "LOCAL_WORLD_SIZE" in os.environ
+        local = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else devices
+        nodes = int(os.environ["WORLD_SIZE"]) // local if torchrun else 1
         precision = config.precision if config.precision != "auto" else _fast_precision()
         compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
         return cls(
             stored.get("precision", precision),
             stored.get("compile", compiles),
-            stored.get("threads", max(1, cores() // world)),
-            world,
+            stored.get("threads", max(1, cores() // local)),
+            local,
             config.deterministic,
+            nodes,
         )
 
     def launch(self) -> Fabric:
@@ -52,7 +59,6 @@ class Machine:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
         torch.backends.cudnn.benchmark = not self.deterministic
-        several = self.devices > 1
         if torch.cuda.is_available() and torch.cuda.device_count() < self.devices:
             raise ValueError(
                 f"--devices {self.devices}: this machine has {torch.cuda.device_count()} GPUs"
@@ -60,7 +66,8 @@ class Machine:
         fabric = Fabric(
             accelerator="cuda" if torch.cuda.is_available() else "cpu",
             devices=self.devices,
-            strategy="ddp" if several else "auto",
+            num_nodes=self.nodes,
+            strategy="ddp" if self.devices * self.nodes > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
         fabric.launch()
@@ -89,7 +96,7 @@ def environment(machine: Machine) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": machine.threads,
-        "devices": machine.devices,
+        "devices": machine.devices * machine.nodes,
         "precision": machine.precision,
         "compile": machine.compile,
     }

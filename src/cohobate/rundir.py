@@ -5,6 +5,7 @@ import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -45,17 +46,24 @@ class RunDir:
         save_file(state, temporary)
         os.replace(temporary, path)
 
-    def facts(self) -> dict[str, Any]:
-        """What `environment.json` holds; nothing where it is not there.
+    def read(self, path: Path) -> dict[str, Any]:
+        """The table in a .json file of this folder; an empty one where it is not there.
 
         Raises ValueError where it is damaged.
         """
-        if not self.environment.exists():
+        if not path.exists():
             return {}
         try:
-            return dict(json.loads(self.environment.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.environment} is damaged: {error}") from error
+            table = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if not isinstance(table, dict):
+            raise ValueError(f"{path} is damaged: it holds no table")
+        return table
+
+    def facts(self) -> dict[str, Any]:
+        """What `environment.json` holds. Raises ValueError where it is damaged."""
+        return self.read(self.environment)
 
     def write_rows(self, rows: Iterable[dict[str, Any]]) -> None:
         """Writes `metrics.jsonl` anew: one row an epoch."""
@@ -102,6 +110,21 @@ class RunDir:
             else f"there is no other: `rm -r {self.path}` starts the run anew"
         )
         raise ValueError(f"checkpoint {path} is damaged ({damage}); {advice}")
+
+
+def check_folder(path: Path) -> None:
+    """Raises ValueError where a folder cannot be written to, or not even be made."""
+    for place in (path, *path.parents):
+        try:
+            if place.exists():
+                TemporaryDirectory(dir=place).cleanup()
+                return
+        except OSError as error:
+            a_file = isinstance(error, NotADirectoryError)
+            reason = f"{place} is a file" if a_file else f"{place}: {error.strerror}"
+            raise ValueError(
+                f"the folder {path} cannot be written to ({reason}): name another with --out DIR"
+            ) from error
 
 
 def _damage(path: Path) -> str | None:

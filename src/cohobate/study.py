@@ -106,7 +106,7 @@ def carry_out(planned: Sequence[Planned], folder: Path, display: Lines) -> list[
             display.say(f"{place}: already there")
             continue
         display.say(place)
-        _train_teacher(run.config, display)
+        _train_before(run.config, display)
         try:
             rows = train(run.config, path, devices=1, display=display)
             display.say(f"    test top-1 {100 * rows[-1]['test/top1']:.2f} %")
@@ -124,17 +124,18 @@ def is_done(path: Path, config: RunConfig) -> bool:
     return there.finished and not settings.differences(there.config, asked)
 
 
-def _train_teacher(config: RunConfig, display: Lines) -> None:
-    """Trains the run whose file is named as teacher, and its own teacher before, where it is missing."""
-    file = Path(str(config.method.options.get("teacher", "")))
-    if file.suffix != ".toml" or not file.is_file():
-        return
-    teacher = build.resolve(settings.load(file, list(_where(config))))[0]
-    folder = build.default_folder(teacher)
-    if not is_done(folder, teacher):
-        display.say(f"first its teacher: {file}, in {folder}")
-        _train_teacher(teacher, display)
-        train(teacher, folder, devices=1, display=display)
+def _train_before(config: RunConfig, display: Lines) -> None:
+    """Trains the runs whose files are named as `teacher` and `init`, where they are missing."""
+    for role, named in (("teacher", config.method.options.get("teacher")), ("init", config.init)):
+        file = Path(str(named))
+        if file.suffix != ".toml" or not file.is_file():
+            continue
+        earlier = build.resolve(settings.load(file, list(_where(config))))[0]
+        folder = build.default_folder(earlier)
+        if not is_done(folder, earlier):
+            display.say(f"first its {role}: {file}, in {folder}")
+            _train_before(earlier, display)
+            train(earlier, folder, devices=1, display=display)
 
 
 def _where(config: RunConfig) -> Iterable[tuple[str, Any]]:

@@ -13,17 +13,17 @@ from torch import nn
 
 from cohobate import build
 from cohobate.config import RunConfig, differences
-from cohobate.core import Method
+from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
-from cohobate.display import Lines
+from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys
-from cohobate.rundir import RunDir
-from cohobate.tasks import TASKS
+from cohobate.rundir import RunDir, check_folder
+from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data, reopen
 from cohobate.weights import export, plain, reorder
 
@@ -37,24 +37,21 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     config: as `build.resolve` gives it.
     out: the run's folder; by default the one that `build.default_folder` names.
     devices: processes, on as many GPUs where there are any.
-    Raises ValueError where the settings, the data or the folder do not fit; `Interrupted` on
-    Ctrl-C; FloatingPointError where a loss is not finite; OSError where nothing can be written.
+    Raises ValueError where the settings, the data, the folder or the memory do not fit; `Interrupted`
+    on Ctrl-C; FloatingPointError where a loss is not finite; OSError where nothing can be written.
     """
     run = RunDir(out or build.default_folder(config))
+    check_folder(run.path)
     _check_same(run, config)
     machine = Machine.of(run, config, devices)
     fabric = machine.launch()
+    if not fabric.is_global_zero:
+        display = Silent()
     torch.manual_seed(config.seed)
     with fabric.rank_zero_first():
         data = build.load_data(config)
     method = build.method(config, data, build.model(config, data))
-    if run.frozen.exists():
-        try:
-            method.load_state_dict(load_file(run.frozen), strict=False)
-        except SafetensorError as error:
-            raise ValueError(
-                f"{run.frozen} is damaged: {error}; start anew in another --out DIR"
-            ) from error
+    _load_frozen(run, method)
     loader = train_loader(config, data, method, fabric)
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
@@ -79,9 +76,9 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         try:
             rows = training.fit()
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not out_of_memory(error):
                 raise
-            raise MemoryError(_memory_advice(run, config)) from error
+            raise ValueError(_memory_advice(run, config)) from error
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
@@ -116,11 +113,6 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
     return TASKS[config.task].evaluate(network, batches, fabric.autocast())
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
-
-
 def _memory_advice(run: RunDir, config: RunConfig) -> str:
     costs = run.facts()["cost"]
     batch, name = config.data.batch_size, config.method.name
@@ -141,8 +133,6 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
                 f"{run.path} holds a checkpoint without the config.toml that it belongs to: name"
                 f" another folder with --out DIR, or `rm -r {run.path}` to start anew"
             )
-        if run.path.exists() and not run.path.is_dir():
-            raise ValueError(f"--out {run.path} is a file: name a folder")
         return
     try:
         old = tomllib.loads(run.config.read_text(encoding="utf-8"))
@@ -155,6 +145,19 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
             + "\n  ".join(changed)
             + f"\nname another folder with --out DIR, or `rm -r {run.path}` to start anew"
         )
+
+
+def _load_frozen(run: RunDir, method: Method) -> None:
+    """The frozen networks that a run began with, where it has begun. Raises ValueError."""
+    if not (run.environment.exists() and run.frozen.exists()):
+        return
+    try:
+        method.load_state_dict(load_file(run.frozen), strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
+        ) from error
 
 
 def _open(
@@ -171,20 +174,20 @@ def _open(
                 " not to the same bits"
             )
     else:
-        costs = {"cost": cost(method, data.size), "notes": [*data.notes, *_notes(method)]}
+        costs = {"cost": cost(method, data.size), "notes": [*data.notes, *build.notes(method)]}
         if frozen := frozen_keys(method):
             state = method.state_dict()
             run.write_tensors(run.frozen, plain({key: state[key] for key in frozen}))
         record_data(run, data)
         run.write(run.config, config.toml())
         run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
-        for doubt in _doubt(method, data):
+        for doubt in _doubt(TASKS[config.task], method, data):
             display.say(doubt)
-    for note in (*data.notes, *_notes(method)):
+    for note in (*data.notes, *build.notes(method)):
         display.say(note)
 
 
-def _doubt(method: Method, data: ImageSet) -> list[str]:
+def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
     """A warning where the method's teacher cannot be told from chance on this data."""
     frozen = getattr(method, "teacher", None)
     if not isinstance(frozen, Frozen):
@@ -192,7 +195,7 @@ def _doubt(method: Method, data: ImageSet) -> list[str]:
     seen = data.val or data.train
     first = seen.take(torch.arange(len(seen))[:: max(1, len(seen) // 512)])
     batches = EvalLoader(first, size=data.size, batch_size=64, workers=0)
-    score = TASKS["classification"].evaluate(frozen.net, batches)["top1"]
+    score = task.evaluate(frozen.net, batches)[task.score]
     chance = 1 / len(data.classes)
     if score > chance + 3 * (chance * (1 - chance) / len(first)) ** 0.5:
         return []
@@ -200,12 +203,6 @@ def _doubt(method: Method, data: ImageSet) -> list[str]:
         f"warning: the teacher is no better than chance on this data: {100 * score:.1f} % of"
         f" {len(first)} images"
     ]
-
-
-def _notes(method: Method) -> list[str]:
-    """What the method's modules have to say, such as how auxiliary branches were made."""
-    notes = [getattr(part, "note", None) for part in method.modules()]
-    return list(dict.fromkeys(note for note in notes if isinstance(note, str)))
 
 
 def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
@@ -217,6 +214,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         seed=config.seed,
         rank=fabric.global_rank,
         world=fabric.world_size,
+        classes=len(data.classes),
         class_weights=config.data.class_weights,
     )
     return TrainLoader(

@@ -67,14 +67,14 @@ def record_data(run: RunDir, data: ImageSet) -> None:
 
 def check_data(run: RunDir, data: ImageSet) -> None:
     """Raises ValueError where a split holds other images than when the run began."""
-    if not run.splits.exists():
-        return
-    for name, facts in json.loads(run.splits.read_text(encoding="utf-8")).items():
+    for name, facts in run.read(run.splits).items():
+        if name not in SPLITS or not isinstance(facts, dict) or "fingerprint" not in facts:
+            raise ValueError(f"{run.splits} is damaged: {name!r} tells of no images")
         split = getattr(data, name)
         if split is None or split.fingerprint() != facts["fingerprint"]:
             now = 0 if split is None else len(split)
             raise ValueError(
-                f"the {name} images are not those that {run.path} began with ({facts['images']}"
+                f"the {name} images are not those that {run.path} began with ({facts.get('images')}"
                 f" then, {now} now; {run.splits} lists them): put the data back, or train anew in"
                 " another folder with --out DIR"
             )

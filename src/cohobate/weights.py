@@ -12,13 +12,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from cohobate.models import Classifier
+from cohobate.models import Classifier, Unavailable
 
 
 def load_timm(arch: str, num_classes: int) -> Classifier:
-    """A pretrained network of timm's with the classes that it was trained on."""
+    """A pretrained network of timm's, a teacher, with the classes that it was trained on.
+
+    Raises ValueError where there is none, or its weights cannot be had.
+    """
     own = Classifier(arch, num_classes).net.default_cfg.get("num_classes", num_classes)
-    return Classifier(arch, own, pretrained=True)
+    try:
+        return Classifier(arch, own, pretrained=True)
+    except Unavailable as error:
+        raise ValueError(f"{error.fact}, or give a RUN_FOLDER as teacher") from error
 
 
 def load_network(folder: str | Path) -> Classifier:

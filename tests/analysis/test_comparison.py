@@ -146,7 +146,10 @@ def test_a_run_counts_once(make_run, tmp_path):
         ("environment.json", '{"cost": {}}', "does not say cost.parameters, cost.trained_param"),
         ("metrics.jsonl", '{"epoch": 0}\n{"epo', "is damaged: line 2 is not JSON; was it cut off?"),
         ("metrics.jsonl", '{"epoch": 0}\n{"epoch": 0}', "is damaged: line 2 is not epoch 1"),
+        ("metrics.jsonl", '{"epoch": 0}\n[1]', "is damaged: line 2 is not epoch 1"),
+        ("metrics.jsonl", "null", "is damaged: line 1 is not epoch 0"),
         ("metrics.jsonl", "\xff\xfe", "metrics.jsonl is damaged: "),
+        ("environment.json", "[1]", "environment.json is damaged: it holds no table"),
     ],
 )
 def test_damage_is_named(make_run, file, content, reason):
@@ -158,6 +161,17 @@ def test_damage_is_named(make_run, file, content, reason):
     with pytest.raises(ValueError, match=f"^{path}") as error:
         Run.read(path)
     assert reason in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("row", ["[1]", "null", "3"])
+def test_a_row_that_is_none_is_one_sentence(make_run, cohobate, row):
+    path = make_run()
+    (path / "metrics.jsonl").write_text(row + "\n")
+    ran = cohobate("compare", path)
+    assert ran.code == 2
+    damage = "is damaged: line 1 is not epoch 0"
+    assert ran.err == f"cohobate: {path / 'metrics.jsonl'} {damage}\n"
 
 
 def test_no_such_folder(tmp_path):

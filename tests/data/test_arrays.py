@@ -97,6 +97,8 @@ LABELS = np.arange(40) % 4
         ({"images": images(40, 28, 28, 3) / 255}, r"`images` is float64 \(40, 28, 28, 3\) but"),
         ({"images": images(40, 3, 28, 28)}, r"`images` is uint8 \(40, 3, 28, 28\) but should be"),
         ({"images": images(40, 28)}, r"`images` is uint8 \(40, 28\) but should be"),
+        ({"images": images(40, 0, 28, 3)}, r"is uint8 \(40, 0, 28, 3\) but .* H and W above 0"),
+        ({"images": images(40, 28, 0)}, r"`images` is uint8 \(40, 28, 0\) but .* above 0"),
         ({"labels": LABELS.astype(float)}, r"`labels` is float64 \(40,\) but should be whole"),
         ({"labels": np.eye(40, 4, dtype=int)}, r"`labels` is int64 \(40, 4\) but should be"),
         ({"labels": LABELS[:-1]}, "holds 40 images and 39 labels"),
@@ -105,6 +107,7 @@ LABELS = np.arange(40) % 4
         ({"labels": LABELS * 0}, "has 1 class: two or more"),
         ({"labels": LABELS + 1, "classes": list("abcd")}, "label 4 is out of range: with the 4"),
         ({"labels": LABELS - 1, "classes": list("abcd")}, "label -1 is out of range"),
+        ({"classes": list("abca")}, r"train\.npz: `classes` names 'a' twice"),
         ({"classes": np.array([object()])}, r"train\.npz cannot be read as \.npz"),
     ],
 )

@@ -23,6 +23,35 @@ def test_three_splits_are_used_as_they_are(folder):
     assert data.notes == ()
 
 
+def test_classes_that_are_short_of_images_are_noted(folder):
+    counts = {"train/ants": 20, "train/bees": 1, "train/cats": 6, "test/ants": 1}
+    data = load("folder", root=folder(counts), val=0.9)
+    assert torch.bincount(data.train.targets).tolist() == [2, 1, 1]
+    assert torch.bincount(data.val.targets, minlength=3).tolist() == [18, 0, 5]
+    assert data.notes == (
+        "data.val=0.9 finds a single image, which stays to train on, of 1 class: bees",
+        "data.val=0.9 leaves a single image to train on of 1 class: cats",
+    )
+
+
+def test_a_class_of_one_image_is_noted_where_a_test_set_is_cut(folder):
+    data = load("folder", root=folder({"ants": 20, "bees": 1}), val=0)
+    assert torch.bincount(data.test.targets, minlength=2).tolist() == [4, 0]
+    assert any(note.startswith("the cut for test finds a single image") for note in data.notes)
+
+
+def test_many_short_classes_are_not_all_named(folder):
+    classes = {f"train/class{number}": 1 for number in range(7)}
+    data = load("folder", root=folder({"train/ants": 20, **classes, "test/ants": 1}))
+    (note,) = data.notes
+    assert note.endswith("of 7 classes: class0, class1, class2, class3, class4, …")
+
+
+def test_too_few_for_what_is_wanted_of_each_class_names_the_cut(folder):
+    with pytest.raises(ValueError, match=r"per_class=8 .* 'ants' has: .* at most 1, .*data\.val"):
+        load("folder", root=folder(TRAIN | {"test/ants": 1}), val=0.9, per_class=8)
+
+
 def test_small_images_are_held_in_memory(folder):
     root = folder(THREE, size=(40, 40))
     data = load("folder", root=root)

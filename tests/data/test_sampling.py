@@ -79,6 +79,15 @@ def test_weights_are_relative_to_the_share_of_a_class():
     assert targets[rows].unique().tolist() == [1]
 
 
+def test_classes_that_training_lacks_are_counted_and_never_drawn():
+    targets = torch.tensor([0] * 30 + [2] * 10)  # of the four classes 0 to 3
+    for weights, drawn in (("balanced", [20, 0, 20, 0]), ([1, 5, 3, 5], [20, 0, 20, 0])):
+        rows = Sampler(targets, 20, classes=4, class_weights=weights).rows(0)
+        assert torch.bincount(targets[rows].flatten(), minlength=4).tolist() == drawn
+    with pytest.raises(ValueError, match="a list of 4 numbers"):
+        Sampler(targets, 20, classes=4, class_weights=[1, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -12,7 +12,6 @@ from test_values import (
     MIX,
     NOW,
     ROWS,
-    SIZE,
     Array,
     Given,
     array,
@@ -24,26 +23,13 @@ from test_values import (
 )
 from torch import nn
 
-from cohobate.core import Batch, Progress
+from cohobate.core import Progress
 from cohobate.losses import total
 from cohobate.methods.frskd import FRSKD, FitNet, Overhaul, margin
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.models import Classifier, Trace
 
 TERMS = ["ce", "teacher_ce", "kd", "feature"]
-
-
-@pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    return Classifier("cifar_resnet8", CLASSES)
-
-
-@pytest.fixture
-def batch() -> Batch:
-    draw = torch.Generator().manual_seed(1)
-    images = torch.rand(ROWS, 3, SIZE, SIZE, generator=draw)
-    return Batch(images, torch.tensor([0, 3, 1, 3]), torch.arange(ROWS))
 
 
 def attention(maps: Array) -> Array:

@@ -40,19 +40,6 @@ def sharp(net: nn.Module) -> nn.Module:
 
 
 @pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    return Classifier("cifar_resnet8", CLASSES)
-
-
-@pytest.fixture
-def batch() -> Batch:
-    draw = torch.Generator().manual_seed(1)
-    images = torch.rand(ROWS, 3, SIZE, SIZE, generator=draw)
-    return Batch(images, torch.tensor([0, 3, 1, 3]), torch.arange(ROWS))
-
-
-@pytest.fixture
 def student(model) -> HSAKD:
     network = Classifier("cifar_resnet14", CLASSES, mean=(0.1, 0.2, 0.3))
     teacher = HSAKDTeacher(network)

@@ -46,12 +46,6 @@ def teacher() -> Classifier:
 
 
 @pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    return Classifier("cifar_resnet8", CLASSES)
-
-
-@pytest.fixture
 def batch() -> Batch:
     draw = torch.Generator().manual_seed(1)
     images = torch.rand(ROWS, 3, SIZE, SIZE, generator=draw)

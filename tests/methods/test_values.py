@@ -18,6 +18,7 @@ from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
 from cohobate.methods.supervised import Supervised
 from cohobate.models import Classifier, Trace
+from cohobate.modules.mixing import MIXINGS
 
 CLASSES, SIZE, ROWS = 5, 32, 4
 NOW = Progress(torch.tensor(0), 1, torch.tensor(0), 1)
@@ -69,19 +70,6 @@ def mixed(value: Array, partner: list[int], weight: list[float]) -> Array:
     )
 
 
-@pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    return Classifier("cifar_resnet8", CLASSES)
-
-
-@pytest.fixture
-def batch() -> Batch:
-    draw = torch.Generator().manual_seed(1)
-    images = torch.rand(ROWS, 3, SIZE, SIZE, generator=draw)
-    return Batch(images, torch.tensor([0, 3, 1, 3]), torch.arange(ROWS))
-
-
 # Different weights in every row, a partner that is its own inverse nowhere, and a row left alone.
 PARTNER, WEIGHT = [2, 0, 3, 1], [0.9, 0.25, 1.0, 0.6]
 MIX = Mixture(torch.tensor(PARTNER), torch.tensor(WEIGHT))
@@ -119,6 +107,11 @@ def test_label_smoothing(model, batch, smoothing):
         expected = cross_entropy(logits, (1 - smoothing) * label + smoothing / CLASSES)
         actual = method(batch._replace(mix=mix), NOW)["ce"].item()
         assert actual == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", [Mixup, CutMix])
+def test_a_method_that_mixes_has_the_defaults_of_the_mixing(model, method):
+    assert method(model).mix == MIXINGS[method.__name__.lower()]()
 
 
 @pytest.mark.parametrize("per", ["batch", "sample"])

@@ -3,7 +3,7 @@
 Computed in float64: in float32 a sure network's probabilities round to 1, and all tell the same.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ BINS = 15
 """As in Guo et al. and most papers since."""
 
 
-class Reliability(NamedTuple):
+@dataclass(frozen=True)
+class Reliability:
     """Images by confidence, in bins of equal width from 0 to 1, empty ones included.
 
     count: images in each bin. confidence, accuracy: their mean highest probability, and the share
@@ -33,7 +34,7 @@ class Reliability(NamedTuple):
         """
         gaps = (
             n * abs(accuracy - confidence)
-            for n, confidence, accuracy in zip(*self)
+            for n, confidence, accuracy in zip(self.count, self.confidence, self.accuracy)
             if confidence is not None and accuracy is not None
         )
         return sum(gaps) / sum(self.count)

@@ -54,17 +54,17 @@ def centroids(features: Tensor, targets: Tensor) -> Tensor:
     return (sums.index_add_(0, own, features.double()) / count[:, None])[own]
 
 
-def scatter_ratio(features: Tensor, targets: Tensor) -> float:
+def scatter_ratio(features: Tensor, targets: Tensor) -> float | None:
     """tr(S_w) / tr(S_b): how wide the classes are, measured by how far they lie apart.
 
     S_w is the scatter of features around the mean of their class, S_b that of these means, each
     counted once an image, around the mean of all (Fukunaga, Introduction to Statistical Pattern
-    Recognition, 1990, chapter 10). Not a number where all class means are one point.
+    Recognition, 1990, chapter 10). None where all class means are one point.
     """
     means = centroids(features, targets)
     within = (features.double() - means).square().sum()
     between = (means - means.mean(0)).square().sum()
-    return float(within / between) if between > 0 else float("nan")
+    return float(within / between) if between > 0 else None
 
 
 def cosine_to_centroid(features: Tensor, targets: Tensor) -> float:

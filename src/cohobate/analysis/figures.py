@@ -3,7 +3,7 @@
 Plotly reads a little HTML in every text, so whatever a user has named is escaped first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from itertools import cycle
 from statistics import fmean, stdev
@@ -35,11 +35,17 @@ class Style(NamedTuple):
 
 
 def styles(comparison: Comparison) -> dict[str, Style]:
-    """Each label's look: grey for the baseline, then the colours, then the colours broken."""
-    looks = [Style(colour, stroke) for stroke in DASHES for colour in PALETTE]
+    """Each label's look: grey for the baseline, then as `looks` has it."""
+    labels = [group.label for group in comparison.groups]
     if comparison.groups[0].is_baseline:
-        looks.insert(0, Style(GREY, "solid"))
-    return dict(zip((group.label for group in comparison.groups), cycle(looks)))
+        return {labels[0]: Style(GREY, "solid"), **looks(labels[1:])}
+    return looks(labels)
+
+
+def looks(labels: Iterable[str]) -> dict[str, Style]:
+    """A look for each label: the colours, then the colours broken."""
+    every = [Style(colour, stroke) for stroke in DASHES for colour in PALETTE]
+    return dict(zip(labels, cycle(every)))
 
 
 def scores(comparison: Comparison) -> go.Figure:

@@ -1,14 +1,19 @@
-"""A comparison as one self-contained HTML page: it opens without a network and asks for none."""
+"""A comparison or an analysis as one self-contained HTML page: it opens without a network and asks for none."""
 
 from datetime import date
 from importlib.metadata import version
+from math import log
 from pathlib import Path
+from typing import Any
 
+import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, sweeps
-from cohobate.analysis.comparison import Comparison, differing
+from cohobate.analysis import figures, gallery, sweeps
+from cohobate.analysis.calibration import BINS
+from cohobate.analysis.comparison import Comparison, differing, percent
+from cohobate.analysis.portrait import Analysis, columns
 from cohobate.analysis.runs import flat, shown
 from cohobate.analysis.tables import COLUMNS
 
@@ -36,21 +41,55 @@ def write_report(
     drawn |= {names[method]: each for method, each in grids.items()}
     settings = comparison.runs[0].settings
     apart = differing([run.settings for run in comparison.runs])
-    page = PAGES.get_template("report.html").render(
+    return _write(
+        path,
+        "report.html",
+        drawn | terms,
         title=title,
         intro=intro,
         command=command,
         comparison=comparison,
         columns=COLUMNS,
         styles=figures.styles(comparison),
-        figures={name: figure.to_plotly_json() for name, figure in (drawn | terms).items()},
         terms=list(terms),
         sweeps=names,
         apart=apart,
         shared={name: value for name, value in settings.items() if name not in apart},
+    )
+
+
+def write_analysis(
+    analysis: Analysis, path: str | Path, *, title: str, intro: str = "", command: str = ""
+) -> Path:
+    """Writes the page of an analysis, and returns its path; the rest as for `write_report`."""
+    names = [portrait.label for portrait in analysis.portraits]
+    return _write(
+        path,
+        "analysis.html",
+        gallery.figures(analysis),
+        title=title,
+        intro=intro,
+        command=command,
+        analysis=analysis,
+        names=names,
+        errors=[f"{each.label}, ECE {percent(each.ece)} %" for each in analysis.portraits],
+        softened=[f"T = {temperature:g}" for temperature in analysis.temperatures],
+        columns=columns(analysis),
+        styles=figures.looks(names),
+        dots=gallery.dots(analysis.classes),
+        bins=BINS,
+        most=log(analysis.total),
+    )
+
+
+def _write(path: str | Path, template: str, drawn: dict[str, go.Figure], **more: Any) -> Path:
+    """Writes a page from a template; each figure is drawn where the page has its name as an id."""
+    page = PAGES.get_template(template).render(
+        figures={name: figure.to_plotly_json() for name, figure in drawn.items()},
         plotly=get_plotlyjs(),
         version=version("cohobate"),
         today=date.today(),
+        **more,
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

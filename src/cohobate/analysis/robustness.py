@@ -6,7 +6,7 @@ units, and none out of [0, 1].
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,8 @@ STEPS = 10
 """Of PGD, each with a gradient of its own."""
 
 
-class Robustness(NamedTuple):
+@dataclass(frozen=True)
+class Robustness:
     """Accuracies in [0, 1] under attack, one for each epsilon."""
 
     epsilons: list[float]

@@ -73,10 +73,10 @@ class Run:
     def read(cls, path: str | Path) -> "Run":
         path = Path(path)
         config = parsed(path / "config.toml", tomllib.loads)
-        environment = parsed(path / "environment.json", json.loads)
+        environment = parsed(path / "environment.json", table)
         rows = parsed(path / "metrics.jsonl", lines, empty=[])
-        for name, table in ("config.toml", config), ("environment.json", environment):
-            if missing := [key for key in NEEDED[name] if key not in flat(table)]:
+        for name, found in ("config.toml", config), ("environment.json", environment):
+            if missing := [key for key in NEEDED[name] if key not in flat(found)]:
                 raise ValueError(f"{path / name} does not say {', '.join(missing)}")
         return cls(path, config, environment, rows)
 
@@ -93,6 +93,14 @@ def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:
         raise ValueError(f"{file} is damaged: {error}") from None
 
 
+def table(text: str) -> dict[str, Any]:
+    """A table in JSON."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("it holds no table")
+    return found
+
+
 def lines(text: str) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`: the epochs from 0 on, none missing."""
     rows = []
@@ -101,6 +109,6 @@ def lines(text: str) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except ValueError:
             raise ValueError(f"line {number + 1} is not JSON; was it cut off?") from None
-        if rows[-1].get("epoch") != number:
+        if not isinstance(rows[-1], dict) or rows[-1].get("epoch") != number:
             raise ValueError(f"line {number + 1} is not epoch {number}")
     return rows

@@ -9,7 +9,7 @@ from torch import Tensor
 from cohobate.data.splits import Found, Split, existing, halves
 
 LAYOUT = "it should hold train.npz and test.npz (val.npz if you like) with `images` and `labels`"
-IMAGES = "uint8 of shape (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4)"
+IMAGES = "uint8 of shape (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4), H and W above 0"
 
 
 def read_digits(name: str, root: Path | None, download: bool) -> Found:
@@ -73,7 +73,8 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
     images, labels = arrays["images"], arrays["labels"]
     if images.ndim == 3:
         images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4):
+    right = images.ndim == 4 and images.shape[3] in (1, 3, 4) and 0 not in images.shape[1:3]
+    if images.dtype != np.uint8 or not right:
         raise ValueError(f"{path}: `images` is {_kind(arrays['images'])} but should be {IMAGES}")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -93,6 +94,8 @@ def _classes(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file does not name them."""
     if "classes" in arrays:
         names = [str(name) for name in arrays["classes"].ravel()]
+        if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+            raise ValueError(f"{path}: `classes` names {twice[0]!r} twice: name each class once")
     else:
         names = [str(label) for label in np.unique(arrays["labels"])]
         if names != [str(number) for number in range(len(names))]:

@@ -143,18 +143,37 @@ def _compare(name: str, facts: Facts, found: Found) -> None:
 def _cut(found: Found, val: float, per_class: int | None, fraction: float, seed: int) -> Found:
     """The splits that are missing, cut from train; then the part of train that was asked for."""
     if found.test is None:
-        train, test = halves(found.train, HELD_OUT, seed=0)
         note = (
             f"no val/ or test/ folder: cut {HELD_OUT:.0%} of each class for test, always the same"
         )
-        found = replace(found, train=train, test=test).noting(note)
+        found, test = _hold_out(found.noting(note), HELD_OUT, 0, "the cut for test")
+        found = replace(found, test=test)
     if found.val is None and val > 0:
-        train, held = halves(found.train, val, seed)
-        found = replace(found, train=train, val=held)
+        found, held = _hold_out(found, val, seed, f"data.val={val:g}")
+        found = replace(found, val=held)
     train = portion(found.train, fraction, seed) if fraction < 1 else found.train
     if per_class is not None:
         train = take_per_class(train, per_class, found.classes, seed)
     return replace(found, train=train)
+
+
+def _hold_out(found: Found, share: float, seed: int, cut: str) -> tuple[Found, Split]:
+    """`found` without a share of train, and that share; notes say which classes are short of images."""
+    train, held = halves(found.train, share, seed)
+    before, after = (
+        torch.bincount(split.targets, minlength=len(found.classes))
+        for split in (found.train, train)
+    )
+    for short, what in (
+        (before == 1, "finds a single image, which stays to train on,"),
+        ((before > 1) & (after == 1), "leaves a single image to train on"),
+    ):
+        names = [found.classes[number] for number in short.nonzero().flatten().tolist()]
+        if names:
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            classes = "1 class" if len(names) == 1 else f"{len(names)} classes"
+            found = found.noting(f"{cut} {what} of {classes}: {listed}")
+    return replace(found, train=train), held
 
 
 def _serve(name: str, facts: Facts, found: Found, size: int | None) -> ImageSet:

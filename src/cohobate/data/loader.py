@@ -77,7 +77,9 @@ class TrainLoader:
 class EvalLoader:
     """The images of a split once, in order, as they are; photographs by their central square.
 
-    Process `rank` of `world` takes every `world`-th image. The last batch may be smaller.
+    Process `rank` of `world` takes every `world`-th image; of fewer images than processes each
+    takes all, so that nobody has none to score, and means over all stay. The last batch may be
+    smaller.
 
     Raises BadImage while iterating.
     """
@@ -95,7 +97,8 @@ class EvalLoader:
     ):
         self.device = torch.device(device)
         self.targets = split.targets.to(self.device)
-        self.rows = torch.arange(len(split))[rank::world].split(batch_size)
+        mine = slice(rank, None, world) if len(split) >= world else slice(None)
+        self.rows = torch.arange(len(split))[mine].split(batch_size)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
             self.source = _Memory(split.images, self.device)

@@ -15,8 +15,9 @@ class Sampler:
     targets: (N,) class of each image.
     batch_size: anchors in a batch, over all processes; each process takes an equal slice.
     companions: images of the same class that follow the anchors, as `Batch` describes.
+    classes: how many the data set has, of which the training images may lack some.
     class_weights: how often each class is drawn relative to its share of the images; "balanced"
-        draws every class equally often.
+        draws every class that there are images of equally often.
 
     Every batch is full. Every image appears at least once an epoch (the order wraps around at its
     end), unless `class_weights` asks for fewer of its class; then each class's images take turns.
@@ -33,6 +34,7 @@ class Sampler:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        classes: int = 0,
         class_weights: str | Sequence[float] | None = None,
     ):
         if batch_size > len(targets):
@@ -47,7 +49,7 @@ class Sampler:
             )
         self.targets, self.batch_size, self.companions = targets, batch_size, companions
         self.seed, self.rank, self.world = seed, rank, world
-        self.counts = torch.bincount(targets)
+        self.counts = torch.bincount(targets, minlength=classes)
         self.members = targets.argsort(stable=True)  # rows, grouped by class
         self.starts = self.counts.cumsum(0) - self.counts
         self.quotas = None if class_weights is None else self._quotas(class_weights)

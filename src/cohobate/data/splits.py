@@ -133,7 +133,8 @@ def take_per_class(split: Split, count: int, classes: tuple[str, ...], seed: int
     if count > counts[smallest]:
         raise ValueError(
             f"data.per_class={count} is more than class {classes[smallest]!r} has: "
-            f"choose at most {int(counts[smallest])}"
+            f"choose at most {int(counts[smallest])}, which is what the cuts (data.val, "
+            "data.fraction) left of it"
         )
     return split.take((_rank(split.targets, seed) < count).nonzero().flatten())
 

@@ -23,6 +23,8 @@ class HSAKDTeacher(Method[Classifier]):
     get generic branches in the place of copies of their stages.
     """
 
+    kept_by = "frozen"
+
     def __init__(self, model: Classifier, *, frozen: bool = False):
         super().__init__(model)
         self.frozen = frozen

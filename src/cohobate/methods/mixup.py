@@ -19,7 +19,7 @@ class Mixup(Method[Any]):
         self,
         model: Any,
         *,
-        alpha: Positive = 0.4,
+        alpha: Positive = 0.2,
         share: Share = 1.0,
         per: Literal["batch", "sample"] = "batch",
     ):

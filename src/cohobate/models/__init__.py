@@ -1,7 +1,7 @@
 """Networks that predict, and that show what they computed on the way."""
 
 from cohobate.models import cifar
-from cohobate.models.classifier import Classifier, Tail
+from cohobate.models.classifier import Classifier, Tail, Unavailable
 from cohobate.models.trace import Model, Stage, Trace
 
-__all__ = ["Classifier", "Model", "Stage", "Tail", "Trace", "cifar"]
+__all__ = ["Classifier", "Model", "Stage", "Tail", "Trace", "Unavailable", "cifar"]

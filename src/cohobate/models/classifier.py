@@ -14,6 +14,20 @@ from cohobate.models.trace import Stage, Trace, read, read_stages
 RGB = tuple[float, float, float]
 
 
+class Unavailable(ValueError):
+    """Pretrained weights that could not be had.
+
+    fact: which, and why; the whole sentence says besides what a run can do without them.
+    """
+
+    def __init__(self, arch: str, reason: str):
+        self.fact = (
+            f"the pretrained weights of {arch!r} could not be had ({reason}): check the network"
+            " connection"
+        )
+        super().__init__(f"{self.fact}, or set model.pretrained=false")
+
+
 class Classifier(nn.Module):
     """Any timm network as an image classifier that takes raw images in [0, 1].
 
@@ -25,7 +39,7 @@ class Classifier(nn.Module):
     options: any other keyword goes to `timm.create_model`, e.g. `drop_path_rate`.
 
     `net` is the timm network itself: `net.state_dict()` has timm's own keys.
-    Raises ValueError for an unknown network or option.
+    Raises ValueError for an unknown network or option, `Unavailable` without the pretrained weights.
     """
 
     mean: Tensor
@@ -223,8 +237,5 @@ def create(
         if pretrained:
             sentence = str(error).partition("\n")[0].partition(". ")[0]
             reason = sentence or type(error).__name__
-            raise ValueError(
-                f"the pretrained weights of {arch!r} could not be had ({reason}): check the"
-                " network connection, or set model.pretrained=false"
-            ) from error
+            raise Unavailable(arch, reason) from error
         raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error

@@ -12,10 +12,11 @@ document.getElementById("theme").onclick = () => {
   style.colorScheme = dark ? "light" : "dark";
 };
 
-for (const button of document.querySelectorAll(".legend button")) {
+const choices = [...document.querySelectorAll(".legend button")];
+for (const button of choices) {
   button.onclick = () => {
     const visible = button.ariaPressed === "false";
-    button.ariaPressed = visible;
+    for (const same of choices.filter((other) => other.value === button.value)) same.ariaPressed = visible;
     for (const [id, { data }] of Object.entries(figures)) {
       const own = [...data.keys()].filter((index) => data[index].legendgroup === button.value);
       if (own.length) Plotly.restyle(id, { visible }, own);

@@ -1,0 +1,175 @@
+"""Portraits of networks as pictures, in Plotly: a panel each, or all in one, each in its colour.
+
+Plotly reads a little HTML in every text, so whatever a user has named is escaped first.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from itertools import cycle
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from cohobate.analysis.figures import DASHES, FAINT, GREY, Style, blank, looks, wrapped
+from cohobate.analysis.portrait import Analysis, Histogram, Portrait
+
+CLASS_COLOURS = (
+    *("#4E79A7", "#F28E2B", "#E15759", "#76B7B2", "#59A14F"),
+    *("#EDC948", "#B07AA1", "#FF9DA7", "#9C755F", "#BAB0AC"),
+)
+"""Ten that are told apart on white and on black, after Tableau's."""
+SYMBOLS = {"●": "circle", "■": "square", "◆": "diamond", "▲": "triangle-up"}
+"""What a page and Plotly call them."""
+
+
+class Dot(NamedTuple):
+    """A class's look on the map."""
+
+    colour: str
+    symbol: str
+
+
+def dots(classes: Sequence[str]) -> dict[str, Dot]:
+    """Each class's look: the colours as circles, then the colours as squares, and so on."""
+    every = [Dot(colour, symbol) for symbol in SYMBOLS for colour in CLASS_COLOURS]
+    return dict(zip(classes, cycle(every)))
+
+
+def figures(analysis: Analysis) -> dict[str, go.Figure]:
+    """Every figure of an analysis under the name of its place in the page."""
+    look = looks(portrait.label for portrait in analysis.portraits)
+    drawn = {"norms": norms(analysis), "robustness": robustness(analysis)}
+    for number, portrait in enumerate(analysis.portraits):
+        drawn[f"reliability-{number}"] = reliability(portrait, look[portrait.label])
+        drawn[f"map-{number}"] = class_map(portrait, analysis.classes)
+    for number in range(len(analysis.temperatures)):
+        drawn[f"entropy-{number}"] = entropies(analysis, number)
+        drawn[f"confidence-{number}"] = confidences(analysis, number)
+    return drawn
+
+
+def reliability(portrait: Portrait, style: Style) -> go.Figure:
+    """Accuracy over confidence as bars, hatched what lies between the two; below, where the images are."""
+    figure = blank("confidence", "accuracy", height=340)
+    bars = portrait.reliability
+    width, total = 1 / len(bars.count), sum(bars.count)
+    table = enumerate(zip(bars.count, bars.confidence, bars.accuracy))
+    found = [
+        (width * (m + 0.5), n, c, a) for m, (n, c, a) in table if c is not None and a is not None
+    ]
+    x = [centre for centre, *_ in found]
+    told = {
+        "customdata": [[n, c, a] for _, n, c, a in found],
+        "hovertemplate": "%{customdata[0]} images<br>confidence %{customdata[1]:.3f}"
+        "<br>accuracy %{customdata[2]:.3f}<extra></extra>",
+        "width": 0.94 * width,
+    }
+    figure.add_bar(x=x, y=[a for *_, a in found], marker_color=style.tint(0.65), **told)
+    figure.add_bar(
+        x=x,
+        base=[min(c, a) for _, _, c, a in found],
+        y=[abs(c - a) for _, _, c, a in found],
+        marker={
+            "color": "rgba(0,0,0,0)",
+            "line": {"color": GREY, "width": 1},
+            "pattern": {"shape": "/", "fgcolor": GREY, "size": 5, "solidity": 0.25},
+        },
+        **told,
+    )
+    figure.add_bar(
+        x=x, y=[100 * n / total for _, n, _, _ in found], yaxis="y2", marker_color=GREY, **told
+    )
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip"
+    )
+    side = {"gridcolor": FAINT, "zeroline": False, "automargin": True}
+    figure.update_layout(
+        barmode="overlay",
+        yaxis={"domain": [0.36, 1], "range": [0, 1.02]},
+        yaxis2={"domain": [0, 0.24], "title": {"text": "images (%)"}, "nticks": 3, **side},
+    )
+    return figure.update_xaxes(anchor="y2", range=[0, 1.01])
+
+
+def entropies(analysis: Analysis, place: int) -> go.Figure:
+    """The entropy of the predictions at the temperature at `place`, all runs in one."""
+    spreads = [portrait.entropy[place] for portrait in analysis.portraits]
+    return histograms(analysis, spreads, blank("entropy (nats)", "% of images", 260))
+
+
+def confidences(analysis: Analysis, place: int) -> go.Figure:
+    """The highest probability at the temperature at `place`, all runs in one."""
+    spreads = [portrait.confidence[place] for portrait in analysis.portraits]
+    return histograms(analysis, spreads, blank("highest probability", "% of images", 260))
+
+
+def norms(analysis: Analysis) -> go.Figure:
+    """The length of the features as a density: each run has bins of its own width."""
+    figure = blank("length of the features", "density", height=320)
+    spreads = [portrait.norms for portrait in analysis.portraits]
+    return histograms(analysis, spreads, figure, density=True)
+
+
+def histograms(
+    analysis: Analysis, spreads: Sequence[Histogram], figure: go.Figure, *, density: bool = False
+) -> go.Figure:
+    """Adds a histogram a run, as the outline of its bars."""
+    look = looks(portrait.label for portrait in analysis.portraits)
+    for portrait, spread in zip(analysis.portraits, spreads):
+        style, edges = look[portrait.label], spread.edges
+        scale = 1 / (edges[1] - edges[0]) if density else 100
+        bins = [
+            [wrapped(portrait.label), f"{low:.3g} to {high:.3g}", f"{100 * share:.1f}"]
+            for low, high, share in zip(edges, edges[1:], spread.shares)
+        ]
+        figure.add_scatter(
+            x=[edges[0], *edges],
+            y=[0, *(scale * share for share in spread.shares), 0],
+            mode="lines",
+            line={"shape": "hv", "color": style.colour, "dash": DASHES[style.stroke], "width": 1.75},
+            fill="tozeroy",
+            fillcolor=style.tint(0.12),
+            legendgroup=portrait.label,
+            customdata=[bins[0], *bins, bins[-1]],
+            hovertemplate="%{customdata[0]}<br>%{customdata[1]}: %{customdata[2]} %<extra></extra>",
+        )  # fmt: skip
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def class_map(portrait: Portrait, classes: Sequence[str]) -> go.Figure:
+    """Where t-SNE puts the images, a colour a class; its axes mean nothing and are not drawn."""
+    figure = blank("", height=320)
+    for place, (name, dot) in enumerate(dots(classes).items()):
+        own = [(x, y) for x, y, at in portrait.points if at == place]
+        figure.add_scatter(
+            x=[x for x, _ in own],
+            y=[y for _, y in own],
+            mode="markers",
+            marker={"color": dot.colour, "symbol": SYMBOLS[dot.symbol], "size": 5, "opacity": 0.8},
+            legendgroup=f"class {name}",
+            customdata=[[wrapped(name)]] * len(own),
+            hovertemplate="%{customdata[0]}<extra></extra>",
+        )
+    hidden = {"showgrid": False, "showticklabels": False, "showline": False}
+    figure.update_yaxes(scaleanchor="x", **hidden)
+    return figure.update_xaxes(title_text="", **hidden)
+
+
+def robustness(analysis: Analysis) -> go.Figure:
+    """Accuracy over the strength of the attack: FGSM solid, PGD dashed."""
+    figure = blank("ε in 255ths", "accuracy (%)", height=380)
+    symbols = dict(zip(DASHES, SYMBOLS.values()))
+    for label, style in looks(p.label for p in analysis.portraits).items():
+        found = next(p.robustness for p in analysis.portraits if p.label == label)
+        for attack, dash, values in (("FGSM", "solid", found.fgsm), ("PGD", "dash", found.pgd)):
+            figure.add_scatter(
+                x=[255 * epsilon for epsilon in found.epsilons],
+                y=[100 * value for value in values],
+                mode="lines+markers",
+                line={"color": style.colour, "dash": dash, "width": 2},
+                marker={"size": 7, "symbol": symbols[style.stroke]},
+                legendgroup=label,
+                customdata=[[escape(label), attack]] * len(values),
+                hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{x:.3g}/255: %{y:.2f} %<extra></extra>",
+            )
+    return figure.update_yaxes(rangemode="tozero")

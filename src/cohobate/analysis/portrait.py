@@ -1,0 +1,159 @@
+"""What was found out about trained networks, in plain numbers that figures and tables are made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cohobate.analysis import calibration, embedding
+from cohobate.analysis.calibration import Reliability
+from cohobate.analysis.comparison import percent
+from cohobate.analysis.embedding import Outputs
+from cohobate.analysis.robustness import Robustness
+
+Point = tuple[float, float, int]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How values are spread: the share of them in each bin, and their mean."""
+
+    edges: list[float]
+    shares: list[float]
+    mean: float
+
+    @classmethod
+    def of(
+        cls, values: Tensor, low: float | None = None, high: float | None = None, bins: int = 30
+    ) -> "Histogram":
+        """Of values (N,), in bins of equal width over the range given, else over their own."""
+        values = values.double()
+        low = float(values.min()) if low is None else low
+        high = float(values.max()) if high is None else high
+        if high <= low:
+            low, high = low - 0.5, low + 0.5
+        edges = torch.linspace(low, high, bins + 1, dtype=values.dtype, device=values.device)
+        place = torch.bucketize(values, edges[1:-1])
+        shares = torch.bincount(place, minlength=bins).double() / len(values)
+        return cls(edges.tolist(), shares.tolist(), float(values.mean()))
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What was found out about one network.
+
+    top1, ece: shares in [0, 1]; with nll and brier at a temperature of 1, over all images.
+    entropy, confidence: of each image's probabilities, at each temperature of the analysis.
+    scatter: tr(S_w) / tr(S_b) of the features; None where all class means are one point.
+    cosine: of a feature with the mean of its class, averaged.
+    points: (x, y, class) on the map, of the images of the chosen classes, the class by its place among these.
+    """
+
+    label: str
+    folder: str
+    top1: float
+    nll: float
+    brier: float
+    ece: float
+    scatter: float | None
+    cosine: float
+    norms: Histogram
+    entropy: list[Histogram]
+    confidence: list[Histogram]
+    reliability: Reliability
+    points: list[Point]
+    robustness: Robustness
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Portraits of networks on the same images.
+
+    images, attacked, mapped: how many images the scores, the attacks and the map are of.
+    classes: names of the classes of the map. total: how many classes there are.
+    """
+
+    data: str
+    split: str
+    images: int
+    attacked: int
+    mapped: int
+    total: int
+    classes: list[str]
+    temperatures: list[float]
+    pgd_steps: int
+    portraits: list[Portrait]
+
+
+def portrait(
+    label: str,
+    folder: str,
+    seen: Outputs,
+    temperatures: Sequence[float],
+    points: list[Point],
+    robustness: Robustness,
+) -> Portrait:
+    """The portrait of a network by what it says of images, with its map and its attacks, made before."""
+    features, logits, targets = seen
+    bars = calibration.reliability(logits, targets)
+    most = log(logits.shape[1])
+    return Portrait(
+        label=label,
+        folder=folder,
+        top1=float((logits.argmax(1) == targets).double().mean()),
+        nll=calibration.nll(logits, targets),
+        brier=calibration.brier(logits, targets),
+        ece=bars.ece,
+        scatter=embedding.scatter_ratio(features, targets),
+        cosine=embedding.cosine_to_centroid(features, targets),
+        norms=Histogram.of(embedding.norms(features)),
+        entropy=[Histogram.of(calibration.entropy(logits, t), 0, most) for t in temperatures],
+        confidence=[Histogram.of(calibration.confidence(logits, t), 0, 1) for t in temperatures],
+        reliability=bars,
+        points=points,
+        robustness=robustness,
+    )
+
+
+class Column(NamedTuple):
+    """A column of the table: its heading, what it means, and a portrait's value, raw and as shown."""
+
+    heading: str
+    meaning: str
+    value: Callable[[Portrait], float | None]
+    digits: int | None = 3
+    """After the point; None for shares, shown in percent."""
+
+    def show(self, portrait: Portrait) -> str:
+        value = self.value(portrait)
+        if self.digits is None or value is None:
+            return percent(value)
+        return f"{value:.{self.digits}f}".replace("-", "−")
+
+
+def columns(analysis: Analysis) -> list[Column]:
+    """The columns of the table after the label: first what there is of any network."""
+    fixed = [
+        Column("top-1 (%)", "share of images classified correctly", lambda p: p.top1, None),
+        Column("NLL", "negative log-likelihood of the right class in nats, lower is better", lambda p: p.nll, 4),
+        Column("Brier", "squared distance from the probabilities to the right class, lower is better", lambda p: p.brier, 4),
+        Column("ECE (%)", "expected calibration error over 15 bins, lower is better", lambda p: p.ece, None),
+        Column("scatter", "of features within classes ÷ between them, tr(Sw)/tr(Sb): lower is tighter", lambda p: p.scatter),
+        Column("cosine", "of a feature with the mean of its class: higher is tighter", lambda p: p.cosine),
+        Column("norm", "mean length of the features", lambda p: p.norms.mean, 2),
+    ]  # fmt: skip
+    for place, temperature in enumerate(analysis.temperatures):
+        at = f"T={temperature:g}"
+        fixed += [
+            Column(f"entropy {at}", f"mean entropy of the probabilities at {at}, in nats", partial(_mean, name="entropy", place=place)),
+            Column(f"max p {at}", f"mean highest probability at {at}", partial(_mean, name="confidence", place=place)),
+        ]  # fmt: skip
+    return fixed
+
+
+def _mean(portrait: Portrait, name: str, place: int) -> float:
+    return getattr(portrait, name)[place].mean

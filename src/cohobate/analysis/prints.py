@@ -1,0 +1,192 @@
+"""The pictures of an analysis as PNG files, in Matplotlib: for papers and slides, on white paper."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cohobate.analysis.figures import DASHES, GREY, looks
+from cohobate.analysis.gallery import dots
+from cohobate.analysis.portrait import Analysis, Histogram, Portrait
+
+MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^"}
+"""What a page and Matplotlib call them."""
+DOTS_PER_INCH = 160
+
+
+def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
+    """Writes a file a figure and returns their paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {
+        "reliability": reliability(analysis),
+        "entropy": spreads(analysis, "entropy", "entropy (nats)"),
+        "confidence": spreads(analysis, "confidence", "highest probability"),
+        "map": maps(analysis),
+        "norms": norms(analysis),
+        "robustness": robustness(analysis),
+    }
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH)
+    return [folder / f"{name}.png" for name in drawn]
+
+
+def reliability(analysis: Analysis) -> Figure:
+    """A panel a run: accuracy over confidence, hatched what lies between; below, where images are."""
+    figure, panels = grid(len(analysis.portraits), size=(3.2, 3.9))
+    styles = looks(portrait.label for portrait in analysis.portraits)
+    for axes, portrait in zip(panels, analysis.portraits):
+        bars, below = portrait.reliability, axes.inset_axes((0, -0.3, 1, 0.2), sharex=axes)
+        width, total = 1 / len(bars.count), sum(bars.count)
+        for place, (n, mean, accuracy) in enumerate(
+            zip(bars.count, bars.confidence, bars.accuracy)
+        ):
+            if mean is None or accuracy is None:
+                continue
+            centre, bar = width * (place + 0.5), 0.94 * width
+            colour = styles[portrait.label].colour
+            axes.bar(centre, accuracy, bar, color=colour, alpha=0.65)
+            low, gap = min(mean, accuracy), abs(mean - accuracy)
+            axes.bar(centre, gap, bar, low, fill=False, edgecolor=GREY, hatch="////")
+            below.bar(centre, 100 * n / total, bar, color=GREY)
+        axes.plot([0, 1], [0, 1], ":", color=GREY)
+        axes.tick_params(labelbottom=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+        below.set(xlabel="confidence", ylabel="images (%)")
+        below.spines[["top", "right"]].set_visible(False)
+        titled(axes, f"{portrait.label}, ECE {100 * portrait.ece:.2f} %")
+    return figure
+
+
+def spreads(analysis: Analysis, name: str, axis: str) -> Figure:
+    """A panel a temperature, with what `name` of the portraits is spread over there."""
+    figure, panels = grid(len(analysis.temperatures), columns=2, size=(4.2, 2.9))
+    for place, (axes, temperature) in enumerate(zip(panels, analysis.temperatures)):
+        found = [getattr(portrait, name)[place] for portrait in analysis.portraits]
+        histograms(axes, analysis.portraits, found)
+        axes.set(xlabel=axis, ylabel="% of images")
+        titled(axes, f"T = {temperature:g}")
+    legend(figure, panels[0])
+    return figure
+
+
+def norms(analysis: Analysis) -> Figure:
+    """The length of the features as a density: each run has bins of its own width."""
+    figure, (axes,) = grid(1, size=(6, 3.4))
+    histograms(axes, analysis.portraits, [p.norms for p in analysis.portraits], density=True)
+    axes.set(xlabel="length of the features", ylabel="density")
+    legend(figure, axes)
+    return figure
+
+
+def histograms(
+    axes: Axes,
+    portraits: Sequence[Portrait],
+    spreads: Sequence[Histogram],
+    *,
+    density: bool = False,
+) -> None:
+    """Draws a histogram a run, as the outline of its bars."""
+    styles = looks(portrait.label for portrait in portraits)
+    for portrait, spread in zip(portraits, spreads):
+        style, edges = styles[portrait.label], spread.edges
+        scale = 1 / (edges[1] - edges[0]) if density else 100
+        heights = [scale * share for share in spread.shares]
+        axes.stairs(heights, edges, fill=True, color=style.colour, alpha=0.12)
+        axes.stairs(
+            heights,
+            edges,
+            color=style.colour,
+            linestyle=style.stroke,
+            linewidth=1.5,
+            label=plain(portrait.label),
+        )
+    axes.set_ylim(bottom=0)
+
+
+def maps(analysis: Analysis) -> Figure:
+    """A panel a run: where t-SNE puts the images, a colour a class."""
+    figure, panels = grid(len(analysis.portraits), size=(3.4, 3.4))
+    for axes, portrait in zip(panels, analysis.portraits):
+        for place, (name, dot) in enumerate(dots(analysis.classes).items()):
+            own = [(x, y) for x, y, at in portrait.points if at == place]
+            axes.plot(
+                *([x for x, _ in own], [y for _, y in own]),
+                linestyle="",
+                marker=MARKERS[dot.symbol],
+                markersize=3,
+                markeredgewidth=0,
+                color=dot.colour,
+                alpha=0.8,
+                label=plain(name),
+            )
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        titled(axes, portrait.label)
+    legend(figure, panels[0], markerscale=2)
+    return figure
+
+
+def robustness(analysis: Analysis) -> Figure:
+    """Accuracy over the strength of the attack: FGSM solid, PGD dashed."""
+    figure, (axes,) = grid(1, size=(6, 3.8))
+    styles = looks(portrait.label for portrait in analysis.portraits)
+    markers = dict(zip(DASHES, MARKERS.values()))
+    for portrait in analysis.portraits:
+        style, found = styles[portrait.label], portrait.robustness
+        x = [255 * epsilon for epsilon in found.epsilons]
+        look = {"color": style.colour, "marker": markers[style.stroke], "markersize": 5}
+        axes.plot(x, [100 * share for share in found.fgsm], label=plain(portrait.label), **look)
+        axes.plot(x, [100 * share for share in found.pgd], "--", **look)
+    for attack, line in (("FGSM", "-"), ("PGD", "--")):
+        axes.plot([], [], line, color=GREY, label=attack)
+    axes.set(xlabel="ε in 255ths", ylabel="accuracy (%)")
+    axes.set_ylim(bottom=0)
+    legend(figure, axes)
+    return figure
+
+
+def grid(
+    count: int, columns: int = 3, size: tuple[float, float] = (3.2, 3.2)
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in the house style, each of `size` inches."""
+    across = min(count, columns)
+    down = -(-count // across)
+    figure = Figure((size[0] * across, size[1] * down), layout="constrained")
+    places = figure.subplots(down, across, squeeze=False).flat
+    panels = []
+    for axes, number in zip_longest(places, range(count)):
+        if number is None:
+            axes.remove()
+            continue
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
+        axes.set_axisbelow(True)
+        panels.append(axes)
+    return figure, panels
+
+
+def legend(figure: Figure, axes: Axes, markerscale: float = 1) -> None:
+    """One legend for the whole figure, from what is drawn in `axes`, on paper added below."""
+    handles, labels = axes.get_legend_handles_labels()
+    widest = 0.7 + 0.09 * max(len(line) for label in labels for line in label.splitlines())
+    across = min(len(labels), max(1, int(figure.get_figwidth() / widest)))
+    lines = max(1 + label.count("\n") for label in labels) * -(-len(labels) // across)
+    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=across, frameon=False, markerscale=markerscale
+    )  # fmt: skip
+
+
+def titled(axes: Axes, title: str) -> None:
+    axes.set_title(plain(title, 32), loc="left", fontsize="medium")
+
+
+def plain(text: str, width: int = 48) -> str:
+    """A text in lines of `width` characters, that Matplotlib reads neither as mathematics nor as hidden."""
+    text = fill(text, width).replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text

@@ -1,0 +1,227 @@
+"""The analysis of trained runs, through the command line: what it writes, and every mistake in a sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cohobate import analyse
+from cohobate.analysis.embedding import outputs
+from cohobate.analysis.runs import Run
+from cohobate.build import resolve
+from cohobate.config import load
+from cohobate.data.loader import EvalLoader
+from cohobate.display import Bar, Silent
+from cohobate.train import train
+from cohobate.trained import reopen
+from places import SMOKE
+
+FAST = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16", "compile=false"]
+RUNS = {
+    "plain": ["seed=1"],
+    "again": ["seed=2"],
+    "mixup": ["seed=1", "method.name=mixup"],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A folder with a run of each of `RUNS`."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, settings in RUNS.items():
+        config, _ = resolve(load(SMOKE, [*FAST, *settings]))
+        train(config, folder / name, devices=1, display=Silent())
+    return folder
+
+
+def arrays(root, images, labels, classes):
+    root.mkdir()
+    for name in ("train", "test"):
+        np.savez(root / f"{name}.npz", images=images, labels=labels, classes=np.array(classes))
+    return root
+
+
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    """What an analysis of two runs wrote: its folder, and what it returned."""
+    out = tmp_path_factory.mktemp("out")
+    wanted = analyse.Wanted(epsilons=(0, 0.1), classes=("3", "7"), images=60)
+    found, page = analyse.analyse(
+        [runs / "plain", runs / "mixup"], out, wanted, display=Silent(), command="cohobate analyse"
+    )
+    assert page == out / "report.html"
+    return out, found
+
+
+def test_it_writes_a_page_figures_and_numbers(written):
+    out, found = written
+    assert {p.name for p in out.iterdir()} == {"report.html", "numbers.json", "figures"}
+    names = {"reliability", "entropy", "confidence", "map", "norms", "robustness"}
+    assert {p.name for p in (out / "figures").iterdir()} == {f"{name}.png" for name in names}
+    for path in (out / "figures").iterdir():
+        assert min(Image.open(path).size) > 300
+    numbers = json.loads((out / "numbers.json").read_text())
+    assert [each["label"] for each in numbers["portraits"]] == ["supervised", "mixup"]
+    assert numbers["classes"] == ["3", "7"]
+    assert numbers["portraits"][0]["nll"] == found.portraits[0].nll
+    assert numbers["portraits"][1]["robustness"]["epsilons"] == [0, 0.1]
+    page = (out / "report.html").read_text()
+    assert "cohobate analyse" in page
+    assert f"{found.portraits[1].nll:.4f}" in page
+
+
+def test_the_numbers_are_those_of_the_network(written, runs):
+    _, found = written
+    trained = reopen(runs / "mixup")
+    split = trained.split("test")
+    seen = outputs(trained.network, EvalLoader(split, size=trained.data.size, batch_size=64))
+    portrait = found.portraits[1]
+    hits = seen.logits.argmax(1) == split.targets
+    assert portrait.top1 == pytest.approx(float(hits.float().mean()), abs=2 / len(split))
+    assert portrait.norms.mean == pytest.approx(float(seen.features.norm(dim=1).mean()), rel=1e-3)
+    assert sum(portrait.reliability.count) == found.images == len(split)
+    for spread in (portrait.norms, *portrait.entropy, *portrait.confidence):
+        assert sum(spread.shares) == pytest.approx(1)
+        assert len(spread.edges) == len(spread.shares) + 1
+
+
+def test_all_runs_are_shown_the_same_images(written, runs):
+    _, found = written
+    assert found.mapped == found.attacked == 60
+    split = reopen(runs / "plain").split("test")
+    own = [portrait.points for portrait in found.portraits]
+    assert [at for _, _, at in own[0]] == [at for _, _, at in own[1]]
+    assert {at for _, _, at in own[0]} == {0, 1}
+    rows = torch.isin(split.targets, torch.tensor([3, 7])).nonzero()[:, 0]
+    drawn = analyse.draw(rows, 60)
+    assert [[3, 7].index(t) for t in split.targets[drawn].tolist()] == [at for *_, at in own[0]]
+
+
+def test_the_command_tells_and_shows(cohobate, runs):
+    options = ["--images", 12, "--epsilon", "0,8/255", "--temperature", 2, "--classes", "0,1"]
+    ran = cohobate("analyse", runs / "plain", runs / "again", *options, "eval.batch_size=50")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    count = reopen(runs / "plain").data.test
+    assert lines[0] == f"supervised seed=1: {len(count)} images"
+    assert "supervised seed=2: attacks on 12 images" in lines
+    assert lines[-4].split()[0] == "run"
+    assert lines[-2].startswith("supervised seed=2")
+    assert lines[-1] == "figures and details: out/analyse/report.html"
+    numbers = json.loads(Path("out/analyse/numbers.json").read_text())
+    assert numbers["temperatures"] == [2]
+    assert numbers["attacked"] == 12
+
+
+MISTAKES = {
+    "class": (["--classes", "0,eleven"], ["unknown class 'eleven'", "config.json"]),
+    "number": (["--classes", "10"], ["unknown class '10'", "did you mean '1'"]),
+    "epsilon": (["--epsilon", "0,8"], ["--epsilon 8", "8/255"]),
+    "no epsilon": (["--epsilon", "small"], ["--epsilon small", "8/255"]),
+    "no fraction": (["--epsilon", "1/0"], ["--epsilon 1/0", "8/255"]),
+    "temperature": (["--temperature", 0], ["--temperature 0", "above 0"]),
+    "split": (["--split", "holdout"], ["--split holdout", "train, val, test"]),
+    "no split": (["--split", "val", "data.val=0"], ["--split val", "has train, test"]),
+    "setting": (["data.nmae=digits"], ["nmae", "did you mean 'name'"]),
+    "seeds' val": (["again", "--split", "val"], ["other val images", "--split test"]),
+    "folder": (["nowhere"], ["nowhere is not a run folder"]),
+    "out": (["--out", "plain/config.toml"], ["cannot be written to", "--out DIR"]),
+    "few": (["--images", 3], ["needs 4 images or more", "3"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence(cohobate, runs, monkeypatch, mistake):
+    arguments, words = MISTAKES[mistake]
+    monkeypatch.chdir(runs)
+    before = {path: path.stat().st_mtime for path in runs.rglob("*")}
+    ran = cohobate("analyse", "plain", *arguments)
+    assert ran.code == 2
+    assert ran.err.startswith("cohobate: ")
+    assert "Traceback" not in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert [word for word in words if word not in ran.err] == []
+    assert {path: path.stat().st_mtime for path in runs.rglob("*")} == before
+
+
+def test_no_run_at_all(cohobate):
+    ran = cohobate("analyse", "seed=1")
+    assert ran.code == 2
+    assert "give RUN_FOLDER" in ran.err
+
+
+def test_a_run_that_is_not_done(cohobate, runs, tmp_path):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(runs / "plain", unfinished)
+    (unfinished / "model.safetensors").unlink()
+    ran = cohobate("analyse", unfinished)
+    assert ran.code == 2
+    assert f"{unfinished} holds no trained network" in ran.err
+
+
+def test_runs_on_other_data(cohobate, runs, tmp_path):
+    """Images, classes, and sizes: what two runs do not share is named."""
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    images = random.integers(0, 256, (40, 24, 24, 3), dtype=np.uint8)
+    names = ["ant", "bee", "cat", "dog"]
+    roots = {
+        "one": arrays(tmp_path / "one", images, labels, names),
+        "other": arrays(tmp_path / "other", 255 - images, labels, names),
+        "renamed": arrays(tmp_path / "renamed", images, labels, [*names[:3], "eel"]),
+    }
+    common = [*FAST[:1], "data.name=npz", "data.batch_size=16", "compile=false"]
+    roots["large"] = roots["one"]
+    for name, root in roots.items():
+        size = [f"data.size={32 if name == 'large' else 24}", f"data.root={root}"]
+        config, _ = resolve(load(SMOKE, [*common, *size]))
+        train(config, tmp_path / "runs" / name, devices=1, display=Silent())
+    one = tmp_path / "runs" / "one"
+    for name, words in {
+        "other": "other test images",
+        "renamed": "other classes",
+        "large": "images of 24 and 32 pixels",
+        str(runs / "plain"): "other classes",
+    }.items():
+        ran = cohobate("analyse", one, tmp_path / "runs" / name)
+        assert ran.code == 2
+        assert words in ran.err
+    ran = cohobate("analyse", one, "--classes", "ant,eel")
+    assert "unknown class 'eel': did you mean 'bee'?" in ran.err
+
+
+def test_classes_are_spread_evenly_unless_chosen():
+    names = [f"class {number}" for number in range(100)]
+    assert analyse.choose([], names, Path()) == list(range(0, 100, 10))
+    assert analyse.choose([], names[:7], Path()) == list(range(7))
+    assert analyse.choose(["class 3", "5", "3"], names, Path()) == [3, 5]
+    assert analyse.choose(["1"], ["1", "0"], Path()) == [0]  # a name counts before a number
+
+
+def test_draws_are_the_same_and_all_where_there_are_few():
+    rows = torch.arange(5, 105)
+    first = analyse.draw(rows, 10)
+    assert torch.equal(first, analyse.draw(rows, 10))
+    assert len(set(first.tolist())) == 10
+    assert first.tolist() == sorted(first.tolist())
+    assert torch.equal(analyse.draw(rows, 1000), rows)
+
+
+def test_labels_tell_all_runs_apart(make_run):
+    runs = [make_run("a", "kd", 1), make_run("b", "kd", 2), make_run("c", "kd", 2), make_run("d")]
+    found = analyse.labels([Run.read(path) for path in runs])
+    assert found[0] == "kd seed=1"
+    assert found[1:3] == [f"kd seed=2 {path}" for path in runs[1:3]]
+    assert found[3] == "supervised"
+
+
+def test_a_terminal_shows_how_far_it_is(capsys):
+    from rich.console import Console
+
+    bar = Bar(Console(force_terminal=True, width=60))
+    assert list(bar.track("[red] 3 images", [1, 2, 3])) == [1, 2, 3]
+    assert "[red] 3 images" in capsys.readouterr().out

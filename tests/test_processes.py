@@ -1,0 +1,123 @@
+"""Several processes on one machine: one voice, the same numbers as on one, and a common end."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from places import SMOKE
+
+pytestmark = pytest.mark.slow
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+
+
+def start(*arguments, launcher=(sys.executable,)) -> subprocess.Popen:
+    command = [*launcher, "-m", "cohobate", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def on_two(*arguments) -> tuple[int, str, str]:
+    return finish(start("train", SMOKE, *arguments, "--devices", 2))
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory) -> Path:
+    """48 images to train on, 31 to validate, and a single one to test: fewer than processes."""
+    root, random = tmp_path_factory.mktemp("arrays"), np.random.default_rng(0)
+    for name, count in (("train", 48), ("val", 31), ("test", 1)):
+        labels = np.arange(count) % 3
+        images = labels[:, None, None] * 60 + random.integers(0, 90, (count, 16, 16))
+        np.savez(root / f"{name}.npz", images=images.astype(np.uint8), labels=labels)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(arrays, tmp_path_factory) -> tuple[Path, str]:
+    """A run with an average of the weights on two processes, and what it said."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    given = ("data.name=npz", f"data.root={arrays}", "data.batch_size=8", "optim.ema=0.9")
+    code, out, err = on_two(*given, "method.name=mixskd", "optim.warmup=5", "--out", run)
+    assert code == 0, err
+    return run, out
+
+
+def test_every_sentence_is_said_once(trained):
+    lines = trained[1].splitlines()
+    for words in ("optim.warmup was cut", "copies of the remaining stages", "epoch 2/2"):
+        assert len([line for line in lines if words in line]) == 1, trained[1]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_average_scores_the_same_on_one_process(trained, cohobate, split):
+    """Also on a single image, of which one of the two processes has none."""
+    run, _ = trained
+    row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    ran = cohobate("evaluate", run, "--split", split)
+    assert ran.code == 0, ran.err
+    said = dict(re.findall(r"^(\w+) +([\d.]+)", ran.out, re.MULTILINE))
+    for name in ("top1", "balanced", "ece"):
+        assert float(said[name]) == pytest.approx(100 * row[f"{split}/{name}"], abs=0.006), name
+    assert float(said["nll"]) == pytest.approx(row[f"{split}/nll"], abs=2e-4)
+    averaged, raw = (load_file(run / f"{name}.safetensors") for name in ("model", "raw"))
+    assert any((averaged[key] != raw[key]).any() for key in raw)
+
+
+@pytest.mark.parametrize(
+    "setting, sentence",
+    [
+        ("model.freeze=7", "model.freeze=7: 'cifar_resnet8' has 3 stages"),
+        ("data.batch_size=33", "data.batch_size=33 cannot be divided among 2 processes"),
+    ],
+)
+def test_a_mistake_is_told_once(tmp_path, setting, sentence):
+    code, out, err = on_two(setting, "--out", tmp_path / "run")
+    assert code == 2
+    assert err.count("cohobate: ") == 1
+    assert sentence in err
+    assert out == ""
+
+
+def test_a_weight_that_is_not_finite_ends_all_processes_alike(tmp_path, monkeypatch):
+    """In the first step the loss is finite and its weights are not: nothing is saved or goes on."""
+    monkeypatch.setenv("COHOBATE_TRACEBACK", "1")  # what each of them ends with
+    wild = ("optim.lr=1e45", "optim.clip=0", "checkpoint_every=1", "precision=float32")
+    code, _, err = on_two(*wild, "--out", tmp_path / "run")
+    assert code == 1
+    sentence = "a weight after step 0 is not finite; no state was saved yet"
+    assert err.count(f"FloatingPointError: {sentence}") == 2, err
+    assert err.count(f"cohobate: {sentence}") == 1
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_two_machines_give_the_same_weights(tmp_path):
+    """Two machines of a process each, as torchrun sees them: here both are this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = ("train", SMOKE, "optim.epochs=1", "data.fraction=0.4", "--out", tmp_path / "two")
+    place = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1")
+    nodes = [
+        start(*given, launcher=(*TORCHRUN, *place, "--master-port", str(port), "--node-rank", rank))
+        for rank in ("0", "1")
+    ]
+    for node in nodes:
+        code, _, err = finish(node)
+        assert code == 0, err
+    code, _, err = on_two(*given[2:-1], tmp_path / "one")
+    assert code == 0, err
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all((one[key] == two[key]).all() for key in one)
+    facts = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert facts["devices"] == 2
