@@ -19,10 +19,12 @@ LAYERS = [
     {"engine"},
     {"config"},
     {"build", "machine"},
+    {"teachers"},
     {"analysis", "trained"},
     {"train", "transfer", "catalogue", "explain", "analyse"},
     {"study"},
     {"demo"},
+    {"ending"},
     {"cli"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cohobate import Classifier, build, config, study
+from cohobate import Classifier, build, config, study, teachers
 from cohobate.cost import loss_terms
 from cohobate.data import classification
 from cohobate.data.datasets import DATASETS
@@ -35,7 +35,7 @@ def heading(path: Path) -> str:
 def test_builds_without_data_and_without_a_trained_teacher(path):
     run, notes = build.resolve(config.load(path))
     assert not notes, "a run file should say what it does"
-    method, size = build.blueprint(run)
+    method, size = teachers.blueprint(run)
     facts = DATASETS[run.data.name]
     assert method.model.num_classes == facts.classes
     assert size == (run.data.size or facts.size)
@@ -101,7 +101,7 @@ def test_missing_teacher_names_the_command_that_trains_it(path):
     assert (trained_on.name, trained_on.size) == (run.data.name, run.data.size)
     data = classification.declared(run.data.name, run.data.size)
     with pytest.raises(ValueError, match=f"`cohobate train {teacher}`"):
-        build.method(run, data, Classifier("cifar_resnet8", len(data.classes)))
+        build.method(run, data, Classifier("cifar_resnet8", len(data.classes)), teachers.find)
 
 
 def test_a_teacher_that_does_not_fit_is_refused_before_it_is_trained():
@@ -109,7 +109,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_is_trained():
 
     def refuse(sentence, *overrides):
         with pytest.raises(ValueError, match=sentence):
-            build.blueprint(build.resolve(config.load(student, overrides))[0])
+            teachers.blueprint(build.resolve(config.load(student, overrides))[0])
 
     refuse("has 3 auxiliary heads and the student 'cifar_vgg8' 4", "model.arch=cifar_vgg8")
     refuse("knows 100 classes, and the data 'digits' has 10", "data.name=digits")

@@ -11,20 +11,17 @@ from typing import Any, get_type_hints
 
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from cohobate import config as settings
 from cohobate.config import MethodConfig, MixConfig, RunConfig
 from cohobate.core import Method, Mixing, out_of_memory, unknown
-from cohobate.data import classification
 from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules.mixing import MIXINGS
 from cohobate.tasks import TASKS
-from cohobate.weights import load_network, load_timm, start_from
+from cohobate.weights import start_from
 
 
 def find_method(name: str) -> type[Method]:
@@ -64,7 +61,7 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
         name = str(first["loc"][0])
         if first["type"] == "missing" and name == "teacher":
             raise ValueError(
-                f"{place} needs a teacher: {place}.teacher={teachers(hints[name])}"
+                f"{place} needs a teacher: {place}.teacher={teacher_choices(hints[name])}"
             ) from None
         if first["type"] == "extra_forbidden":
             raise unknown(f"option of [{place}]", name, known) from None
@@ -174,51 +171,21 @@ def _check_size(network: Classifier, size: int) -> None:
         ) from error
 
 
-def blueprint(config: RunConfig) -> tuple[Method, int]:
-    """The method of a run on the meta device, and the size of its images: nothing is computed.
-
-    Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
-    and a teacher that is named by its run file is built from that. Raises what building raises.
-    """
-    wanted = config.data
-    try:
-        data = classification.declared(wanted.name, wanted.size)
-    except ValueError:
-        data = load_data(config)
-    network = config.model.model_copy(update={"pretrained": False})
-    config = config.model_copy(update={"init": None, "model": network})
-    with torch.device("meta"):
-        return method(config, data, model(config, data), imagined), data.size
-
-
-def imagined(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
-    """`teacher`, on the meta device; one that is named by its run file need not have been trained."""
-    path = Path(reference)
-    if path.suffix != ".toml" or not path.is_file():
-        return teacher(reference, data, kind).to("meta")
-    config, _ = resolve(settings.load(path))
-    built, _ = blueprint(config)
-    if issubclass(kind, Method):
-        _check_kind(reference, config, kind)
-    _check_teacher(reference, built.model, data, kind)
-    return built if issubclass(kind, Method) else built.model
-
-
 def method(
     config: RunConfig,
     data: ImageSet,
     network: nn.Module,
-    find_teacher: Callable[[str, ImageSet, type[nn.Module]], Any] | None = None,
+    find_teacher: Callable[[str, ImageSet, type[nn.Module]], Any],
 ) -> Method:
     """The method of a run around its network, with its teacher and its mixing.
 
-    find_teacher: builds the teacher that a reference stands for; `teacher` where it is left out.
+    find_teacher: builds the teacher that a reference stands for, such as `teachers.find`.
     """
     kind = find_method(config.method.name)
     given = config.method.options
     if "teacher" in given:
         wanted = get_type_hints(kind.__init__)["teacher"]
-        given["teacher"] = (find_teacher or teacher)(str(given["teacher"]), data, wanted)
+        given["teacher"] = find_teacher(str(given["teacher"]), data, wanted)
     if "samples" in inspect.signature(kind).parameters:
         given["samples"] = len(data.train)
     built = kind(network, **given)
@@ -242,31 +209,6 @@ def mixing(config: MixConfig) -> Mixing:
     return MIXINGS[config.name](**config.options)
 
 
-def teacher(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
-    """The teacher that a run folder, a run file (its default folder) or timm:NAME stands for.
-
-    kind: what is wanted: a network, or a `Method` with all that it adds to one.
-    Raises ValueError where it is not there, or does not fit the data.
-    """
-    if reference.startswith("timm:") and not issubclass(kind, Method):
-        network = built = load_timm(reference.removeprefix("timm:"), len(data.classes))
-    elif issubclass(kind, Method):
-        built = load_method(_teacher_folder(reference, kind), kind)
-        network = built.model
-    else:
-        network = built = load_network(_teacher_folder(reference, kind))
-    _check_teacher(reference, network, data, kind)
-    return built
-
-
-def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
-    """The folder of a run that is done, by its path or by its run file."""
-    folder = named_folder("method.teacher", reference, teachers(kind))
-    if not (folder / "model.safetensors").is_file():
-        raise _untrained("method.teacher", reference, folder, teachers(kind))
-    return folder
-
-
 def named_folder(key: str, reference: str, choices: str) -> Path:
     """The path that a setting names; that of a run file is its default folder.
 
@@ -277,11 +219,12 @@ def named_folder(key: str, reference: str, choices: str) -> Path:
         return path
     folder = default_folder(resolve(settings.load(path))[0])
     if not (folder / "model.safetensors").is_file():
-        raise _untrained(key, reference, folder, choices)
+        raise untrained(key, reference, folder, choices)
     return folder
 
 
-def _untrained(key: str, reference: str, folder: Path, choices: str) -> ValueError:
+def untrained(key: str, reference: str, folder: Path, choices: str) -> ValueError:
+    """The error for a run that a setting names and that is not done."""
     how = "`cohobate train`" if folder == Path(reference) else f"`cohobate train {reference}`"
     return ValueError(
         f"{key}={reference}: there is no trained network in {folder}; {how} trains one; give"
@@ -289,59 +232,13 @@ def _untrained(key: str, reference: str, folder: Path, choices: str) -> ValueErr
     )
 
 
-def _check_teacher(
-    reference: str, network: Classifier, data: ImageSet, kind: type[nn.Module]
-) -> None:
-    """Raises ValueError where a teacher has other classes, or takes other images."""
-    if network.num_classes != len(data.classes):
-        raise ValueError(
-            f"method.teacher={reference} knows {network.num_classes} classes, and the data"
-            f" {data.name!r} has {len(data.classes)}: choose a teacher that was trained on this data"
-        )
-    fixed = issubclass(kind, Method) or network.net.pretrained_cfg.get("fixed_input_size")
-    if fixed and network.size != data.size:
-        raise ValueError(
-            f"method.teacher={reference} takes images of {network.size} pixels, and the data has"
-            f" {data.size}: set data.size={network.size}"
-        )
-
-
-def _check_kind(place: object, config: RunConfig, kind: type[Method]) -> None:
-    """Raises ValueError where a run trains another method than the one that is wanted."""
-    if find_method(config.method.name) is not kind:
-        raise ValueError(
-            f"{place} was trained with {config.method.name!r} and has no auxiliary heads to teach"
-            f" with: train one with method.name={_name(kind)}"
-        )
-
-
-def load_method(folder: Path, kind: type[Method]) -> Any:
-    """The method that a run has trained, with all that it adds to the network.
-
-    Raises ValueError where the run trained another method, or what it left is damaged.
-    """
-    path = folder / "method.safetensors"
-    if not (folder / "config.toml").is_file() or not path.is_file():
-        raise ValueError(
-            f"{folder} holds a network without auxiliary heads: train one with"
-            f" method.name={_name(kind)}"
-        )
-    config, _ = resolve(settings.load(folder / "config.toml"))
-    _check_kind(folder, config, kind)
-    built = kind(load_network(folder), **config.method.options)
-    try:
-        built.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-    return built
-
-
-def teachers(kind: type[nn.Module]) -> str:
+def teacher_choices(kind: type[nn.Module]) -> str:
     """What can be named as a teacher of this kind."""
     if issubclass(kind, Method):
-        return f"RUN_FOLDER of a run with method.name={_name(kind)}, or its run file"
+        return f"RUN_FOLDER of a run with method.name={method_name(kind)}, or its run file"
     return "RUN_FOLDER, a run file whose run is done, or timm:NAME"
 
 
-def _name(kind: type[Method]) -> str:
+def method_name(kind: type[Method]) -> str:
+    """The name of a method in the table; that of its class from outside."""
     return next((name for name, known in METHODS.items() if known is kind), kind.__name__)

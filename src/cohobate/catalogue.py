@@ -6,7 +6,7 @@ from dataclasses import asdict
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cohobate.build import find_method, teachers
+from cohobate.build import find_method, teacher_choices
 from cohobate.core import Method
 
 
@@ -25,7 +25,7 @@ def describe(name: str) -> str:
     for key, parameter in inspect.signature(kind).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and key != "samples":
             if key == "teacher":
-                lines.append(f'teacher = "…"  # {teachers(hints[key])}')
+                lines.append(f'teacher = "…"  # {teacher_choices(hints[key])}')
                 continue
             default = parameter.default
             if default is None:

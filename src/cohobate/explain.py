@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from cohobate import build
+from cohobate import build, teachers
 from cohobate.config import MethodConfig, RunConfig
 from cohobate.core import Method
 from cohobate.cost import cost, loss_terms
@@ -31,9 +31,9 @@ class Explained(NamedTuple):
 
 def explain(config: RunConfig) -> Explained:
     """What the run of a resolved config is made of, and what it costs. Raises ValueError."""
-    method, size = build.blueprint(config)
+    method, size = teachers.blueprint(config)
     plain = MethodConfig(name="supervised")
-    baseline, _ = build.blueprint(config.model_copy(update={"method": plain, "mix": None}))
+    baseline, _ = teachers.blueprint(config.model_copy(update={"method": plain, "mix": None}))
     ours, theirs = cost(method, size), cost(baseline, size)
     arch = config.model.arch
     return Explained(

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from cohobate import build
+from cohobate import build, teachers
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost
@@ -50,7 +50,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     torch.manual_seed(config.seed)
     with fabric.rank_zero_first():
         data = build.load_data(config)
-    method = build.method(config, data, build.model(config, data))
+    method = build.method(config, data, build.model(config, data), teachers.find)
     _load_frozen(run, method)
     loader = train_loader(config, data, method, fabric)
     if fabric.is_global_zero:

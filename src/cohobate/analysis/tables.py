@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import NamedTuple
 
 from rich import box
@@ -89,3 +90,10 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_json(comparison: Comparison) -> str:
     return json.dumps([asdict(row) for row in comparison.rows], indent=2)
+
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """Writes `table.md`, `table.csv` and `table.json` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, render in (("md", as_markdown), ("csv", as_csv), ("json", as_json)):
+        (folder / f"table.{suffix}").write_text(render(comparison) + "\n", encoding="utf-8")

@@ -1,0 +1,120 @@
+"""Teachers, found by what a run file calls them: run folders, run files, networks of timm's."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from cohobate import build
+from cohobate import config as settings
+from cohobate.config import RunConfig
+from cohobate.core import Method
+from cohobate.data import classification
+from cohobate.data.classification import ImageSet
+from cohobate.models import Classifier
+from cohobate.weights import load_network, load_timm
+
+
+def find(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
+    """The teacher that a run folder, a run file (its default folder) or timm:NAME stands for.
+
+    kind: what is wanted: a network, or a `Method` with all that it adds to one.
+    Raises ValueError where it is not there, or does not fit the data.
+    """
+    if reference.startswith("timm:") and not issubclass(kind, Method):
+        network = built = load_timm(reference.removeprefix("timm:"), len(data.classes))
+    elif issubclass(kind, Method):
+        built = load_method(_teacher_folder(reference, kind), kind)
+        network = built.model
+    else:
+        network = built = load_network(_teacher_folder(reference, kind))
+    _check_teacher(reference, network, data, kind)
+    return built
+
+
+def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
+    """The folder of a run that is done, by its path or by its run file."""
+    folder = build.named_folder("method.teacher", reference, build.teacher_choices(kind))
+    if not (folder / "model.safetensors").is_file():
+        raise build.untrained("method.teacher", reference, folder, build.teacher_choices(kind))
+    return folder
+
+
+def _check_teacher(
+    reference: str, network: Classifier, data: ImageSet, kind: type[nn.Module]
+) -> None:
+    """Raises ValueError where a teacher has other classes, or takes other images."""
+    if network.num_classes != len(data.classes):
+        raise ValueError(
+            f"method.teacher={reference} knows {network.num_classes} classes, and the data"
+            f" {data.name!r} has {len(data.classes)}: choose a teacher that was trained on this data"
+        )
+    fixed = issubclass(kind, Method) or network.net.pretrained_cfg.get("fixed_input_size")
+    if fixed and network.size != data.size:
+        raise ValueError(
+            f"method.teacher={reference} takes images of {network.size} pixels, and the data has"
+            f" {data.size}: set data.size={network.size}"
+        )
+
+
+def _check_kind(place: object, config: RunConfig, kind: type[Method]) -> None:
+    """Raises ValueError where a run trains another method than the one that is wanted."""
+    if build.find_method(config.method.name) is not kind:
+        raise ValueError(
+            f"{place} was trained with {config.method.name!r} and has no auxiliary heads to teach"
+            f" with: train one with method.name={build.method_name(kind)}"
+        )
+
+
+def load_method(folder: Path, kind: type[Method]) -> Any:
+    """The method that a run has trained, with all that it adds to the network.
+
+    Raises ValueError where the run trained another method, or what it left is damaged.
+    """
+    path = folder / "method.safetensors"
+    if not (folder / "config.toml").is_file() or not path.is_file():
+        raise ValueError(
+            f"{folder} holds a network without auxiliary heads: train one with"
+            f" method.name={build.method_name(kind)}"
+        )
+    config, _ = build.resolve(settings.load(folder / "config.toml"))
+    _check_kind(folder, config, kind)
+    built = kind(load_network(folder), **config.method.options)
+    try:
+        built.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    return built
+
+
+def blueprint(config: RunConfig) -> tuple[Method, int]:
+    """The method of a run on the meta device, and the size of its images: nothing is computed.
+
+    Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
+    and a teacher that is named by its run file is built from that. Raises what building raises.
+    """
+    wanted = config.data
+    try:
+        data = classification.declared(wanted.name, wanted.size)
+    except ValueError:
+        data = build.load_data(config)
+    network = config.model.model_copy(update={"pretrained": False})
+    config = config.model_copy(update={"init": None, "model": network})
+    with torch.device("meta"):
+        return build.method(config, data, build.model(config, data), imagined), data.size
+
+
+def imagined(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
+    """`find`, on the meta device; one that is named by its run file need not have been trained."""
+    path = Path(reference)
+    if path.suffix != ".toml" or not path.is_file():
+        return find(reference, data, kind).to("meta")
+    config, _ = build.resolve(settings.load(path))
+    built, _ = blueprint(config)
+    if issubclass(kind, Method):
+        _check_kind(reference, config, kind)
+    _check_teacher(reference, built.model, data, kind)
+    return built if issubclass(kind, Method) else built.model
