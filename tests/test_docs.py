@@ -69,5 +69,5 @@ def test_cost_is_what_its_command_prints(name):
 
 
 def test_links_to_files_lead_somewhere(name):
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page(name)):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page(name)):
         assert (PAGES / target).exists(), target
