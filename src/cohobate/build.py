@@ -212,15 +212,30 @@ def mixing(config: MixConfig) -> Mixing:
 def named_folder(key: str, reference: str, choices: str) -> Path:
     """The path that a setting names; that of a run file is its default folder.
 
-    Raises ValueError where the run of a run file is not done.
+    Raises ValueError where the run of a run file is not done, or the folder holds another one.
     """
     path = Path(reference)
     if path.suffix != ".toml" or not path.is_file():
         return path
-    folder = default_folder(resolve(settings.load(path))[0])
+    asked = resolve(settings.load(path))[0]
+    folder = default_folder(asked)
     if not (folder / "model.safetensors").is_file():
         raise untrained(key, reference, folder, choices)
+    _check_run(key, reference, folder, asked)
     return folder
+
+
+def _check_run(key: str, reference: str, folder: Path, asked: RunConfig) -> None:
+    """Raises ValueError where a folder holds another network, or method, than a run file asks for."""
+    if not (folder / "config.toml").is_file():
+        return
+    there, wanted = settings.read(folder), asked.model_dump(mode="json", exclude_none=True)
+    for table in ("model", "method"):
+        if other := settings.differences(there.get(table, {}), wanted[table], f"{table}."):
+            raise ValueError(
+                f"{key}={reference}: {folder} holds another run (folder → run file: {other[0]});"
+                " give the RUN_FOLDER of the one that is meant"
+            )
 
 
 def untrained(key: str, reference: str, folder: Path, choices: str) -> ValueError:

@@ -31,10 +31,11 @@ class RunDir:
         self.raw_model = self.path / "raw.safetensors"
         self.method = self.path / "method.safetensors"
         self.frozen = self.path / "frozen.safetensors"
+        self.teacher = self.path / "teacher"
 
     def write(self, path: Path, text: str) -> None:
-        """Writes a text file of this folder, all or nothing."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Writes a text file of this folder, or of one in it, all or nothing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)

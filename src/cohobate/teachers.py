@@ -17,22 +17,46 @@ from cohobate.data.classification import ImageSet
 from cohobate.models import Classifier
 from cohobate.weights import load_network, load_timm
 
+DESCRIBED_BY = ("config.json", "config.toml")
+"""The files of a run that tell its network, and its method, but for the weights."""
 
-def find(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
+
+def find(
+    reference: str,
+    data: ImageSet,
+    kind: type[nn.Module] = Classifier,
+    *,
+    described: Path | None = None,
+) -> Any:
     """The teacher that a run folder, a run file (its default folder) or timm:NAME stands for.
 
     kind: what is wanted: a network, or a `Method` with all that it adds to one.
+    described: a folder with what `description` gave; the teacher is then built as that says, with
+        new weights, and what `reference` stands for need not be there any more.
     Raises ValueError where it is not there, or does not fit the data.
     """
+    weights = described is None
     if reference.startswith("timm:") and not issubclass(kind, Method):
-        network = built = load_timm(reference.removeprefix("timm:"), len(data.classes))
-    elif issubclass(kind, Method):
-        built = load_method(_teacher_folder(reference, kind), kind)
-        network = built.model
+        name = reference.removeprefix("timm:")
+        network = built = load_timm(name, len(data.classes), weights=weights)
     else:
-        network = built = load_network(_teacher_folder(reference, kind))
+        folder = described or _teacher_folder(reference, kind)
+        if issubclass(kind, Method):
+            built = load_method(folder, kind, weights=weights)
+            network = built.model
+        else:
+            network = built = load_network(folder, weights=weights)
     _check_teacher(reference, network, data, kind)
     return built
+
+
+def description(reference: str) -> dict[str, str]:
+    """What `find` needs to build this teacher anew, but for its weights: files by name."""
+    if reference.startswith("timm:"):
+        return {}
+    folder = build.named_folder("method.teacher", reference, build.teacher_choices(Classifier))
+    files = {name: folder / name for name in DESCRIBED_BY}
+    return {k: file.read_text(encoding="utf-8") for k, file in files.items() if file.is_file()}
 
 
 def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
@@ -69,22 +93,24 @@ def _check_kind(place: object, config: RunConfig, kind: type[Method]) -> None:
         )
 
 
-def load_method(folder: Path, kind: type[Method]) -> Any:
+def load_method(folder: Path, kind: type[Method], *, weights: bool = True) -> Any:
     """The method that a run has trained, with all that it adds to the network.
 
+    weights: whether to load them; else `DESCRIBED_BY` is enough, and they are new ones.
     Raises ValueError where the run trained another method, or what it left is damaged.
     """
     path = folder / "method.safetensors"
-    if not (folder / "config.toml").is_file() or not path.is_file():
+    if not (folder / "config.toml").is_file() or (weights and not path.is_file()):
         raise ValueError(
             f"{folder} holds a network without auxiliary heads: train one with"
             f" method.name={build.method_name(kind)}"
         )
     config, _ = build.resolve(settings.load(folder / "config.toml"))
     _check_kind(folder, config, kind)
-    built = kind(load_network(folder), **config.method.options)
+    built = kind(load_network(folder, weights=weights), **config.method.options)
     try:
-        built.load_state_dict(load_file(path))
+        if weights:
+            built.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
     return built

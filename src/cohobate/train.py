@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,8 +51,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     torch.manual_seed(config.seed)
     with fabric.rank_zero_first():
         data = build.load_data(config)
-    method = build.method(config, data, build.model(config, data), teachers.find)
-    _load_frozen(run, method)
+    method = _method(run, config, data)
     loader = train_loader(config, data, method, fabric)
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
@@ -147,17 +147,27 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
         )
 
 
-def _load_frozen(run: RunDir, method: Method) -> None:
-    """The frozen networks that a run began with, where it has begun. Raises ValueError."""
+def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
+    """The method, around the frozen networks that the run began with, where it has begun.
+
+    Its teacher, wherever it was, need not be there any more then. Raises ValueError.
+    """
+    network = build.model(config, data)
     if not (run.environment.exists() and run.frozen.exists()):
-        return
+        return build.method(config, data, network, teachers.find)
+    described = run.teacher if run.teacher.is_dir() else None
+    method = build.method(config, data, network, partial(teachers.find, described=described))
     try:
-        method.load_state_dict(load_file(run.frozen), strict=False)
+        state = load_file(run.frozen)
+        if missing := frozen_keys(method) - {*state}:
+            raise SafetensorError(f"it lacks {min(missing)}")
+        method.load_state_dict(state, strict=False)
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(
             f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
         ) from error
+    return method
 
 
 def _open(
@@ -178,6 +188,10 @@ def _open(
         if frozen := frozen_keys(method):
             state = method.state_dict()
             run.write_tensors(run.frozen, plain({key: state[key] for key in frozen}))
+        if "teacher" in config.method.options:
+            run.teacher.mkdir(parents=True, exist_ok=True)
+            for name, text in teachers.description(str(config.method.options["teacher"])).items():
+                run.write(run.teacher / name, text)
         record_data(run, data)
         run.write(run.config, config.toml())
         run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")

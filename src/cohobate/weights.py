@@ -15,30 +15,33 @@ from safetensors.torch import load_file
 from cohobate.models import Classifier, Unavailable
 
 
-def load_timm(arch: str, num_classes: int) -> Classifier:
+def load_timm(arch: str, num_classes: int, *, weights: bool = True) -> Classifier:
     """A pretrained network of timm's, a teacher, with the classes that it was trained on.
 
+    weights: whether to load them; else they are new ones.
     Raises ValueError where there is none, or its weights cannot be had.
     """
     own = Classifier(arch, num_classes).net.default_cfg.get("num_classes", num_classes)
     try:
-        return Classifier(arch, own, pretrained=True)
+        return Classifier(arch, own, pretrained=weights)
     except Unavailable as error:
         raise ValueError(f"{error.fact}, or give a RUN_FOLDER as teacher") from error
 
 
-def load_network(folder: str | Path) -> Classifier:
+def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
     """The network that a run, or timm itself, left in a folder: `model.safetensors`, `config.json`.
 
+    weights: whether to load them; else `config.json` is enough, and they are new ones.
     Raises ValueError where there is none, or it is damaged.
     """
     folder = Path(folder)
     try:
-        with safe_open(folder / "model.safetensors", "pt"):  # whole, as far as its header says
-            pass
+        if weights:
+            with safe_open(folder / "model.safetensors", "pt"):  # whole, as far as its header says
+                pass
         facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         classes = facts.get("num_classes") or facts["pretrained_cfg"]["num_classes"]
-        return Classifier(f"local-dir:{folder}", classes, pretrained=True)
+        return Classifier(f"local-dir:{folder}", classes, pretrained=weights)
     except FileNotFoundError:
         raise ValueError(
             f"{folder} holds no trained network (model.safetensors with timm's config.json): give"

@@ -116,13 +116,21 @@ MAKERS: dict[str, Callable[[Path], list[str]]] = {
 }
 
 
+@pytest.fixture
+def small(monkeypatch) -> Callable[[str], str]:
+    """Makes the table say that a set is as small as the copies here."""
+
+    def shrink(name: str) -> str:
+        facts = replace(DATASETS[name], classes=CLASSES, train=len(TRAIN), test=len(TEST))
+        monkeypatch.setitem(DATASETS, name, facts)
+        return name
+
+    return shrink
+
+
 @pytest.fixture(params=MAKERS)
-def name(request, monkeypatch) -> str:
-    """The name of a set, of which the table now says that it is as small as the copies here."""
-    facts = DATASETS[request.param]
-    small = replace(facts, classes=CLASSES, train=len(TRAIN), test=len(TEST))
-    monkeypatch.setitem(DATASETS, request.param, small)
-    return request.param
+def name(request, small) -> str:
+    return small(request.param)
 
 
 def layout(name: str) -> Official:
@@ -145,13 +153,37 @@ def test_official_layout(name, inside, tmp_path):
         assert colours(split) == split.targets.tolist()
 
 
-def test_class_folders_will_do(name, tmp_path):
-    for part, rows in (("train", TRAIN), ("test", TEST)):
+def test_aircraft(small, tmp_path):
+    names = ["707-320", "A300B4", "Yak-42"]
+    place = tmp_path / "fgvc-aircraft-2013b" / "data"
+    for part, rows in (("trainval", TRAIN), ("test", TEST)):
+        for number, copy in rows:
+            picture(place / "images" / f"{number}{copy}.jpg", number)
+        write(place / f"images_variant_{part}.txt", (f"{n}{c} {names[n]}" for n, c in rows))
+    write(place / "variants.txt", names)
+    data = load(small("aircraft"), root=tmp_path, val=0)
+    assert data.classes == tuple(names)
+    assert (len(data.train), len(data.test)) == (len(TRAIN), len(TEST))
+    for split in (data.train, data.test):
+        assert colours(split) == split.targets.tolist()
+
+
+@pytest.mark.parametrize("name", [*MAKERS, "aircraft"])
+@pytest.mark.parametrize("second", ["test", "val"])
+def test_class_folders_will_do(small, name, second, tmp_path):
+    for part, rows in (("train", TRAIN), (second, TEST)):
         for number, copy in rows:
             picture(tmp_path / part / f"class{number}" / f"{copy}.png", number)
-    data = load(name, root=tmp_path, val=0, size=224)
+    data = load(small(name), root=tmp_path, val=0, size=224)
     assert data.classes == ("class0", "class1", "class2")
     assert colours(data.test) == data.test.targets.tolist()
+
+
+def test_tiny_imagenet_is_served_at_32_pixels_and_at_its_own_64_where_asked(small, tmp_path):
+    MAKERS["tiny_imagenet"](tmp_path)
+    for size, served in ((None, 32), (64, 64)):
+        data = load(small("tiny_imagenet"), root=tmp_path, val=0, size=size)
+        assert data.train.images.shape == (len(TRAIN), 3, served, served)
 
 
 def test_what_is_missing_is_named(name, tmp_path):
@@ -194,11 +226,9 @@ def test_another_number_of_images_is_refused(tmp_path):
         load("mit67", root=tmp_path)
 
 
-def test_imagenet_is_class_folders_whose_val_is_the_test_set(tmp_path, monkeypatch):
-    small = replace(DATASETS["imagenet"], classes=CLASSES, train=len(TRAIN), test=len(TEST))
-    monkeypatch.setitem(DATASETS, "imagenet", small)
+def test_imagenet_is_class_folders_whose_val_is_the_test_set(small, tmp_path):
     for part, rows in (("train", TRAIN), ("val", TEST)):
         for number, copy in rows:
             picture(tmp_path / part / f"n0{number}" / f"{copy}.JPEG", number)
-    data = load("imagenet", root=tmp_path, val=0)
+    data = load(small("imagenet"), root=tmp_path, val=0)
     assert (len(data.train), len(data.test), data.size) == (len(TRAIN), len(TEST), 224)

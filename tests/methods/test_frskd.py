@@ -79,6 +79,18 @@ def test_frskd(arch, batch, mix):
         assert loss.item() == pytest.approx(expected[name], rel=1e-4), name
 
 
+@pytest.mark.parametrize("feature", ["attention", "fitnet", "overhaul"])
+def test_a_self_teacher_of_constant_width(model, batch, feature):
+    """Every distance takes maps of other widths than the network's; `width` counts no more."""
+    method = FRSKD(model, constant=12, width=7, feature=feature)
+    maps = method.self_teacher(model.trace(batch.images).stages).stages
+    assert [refined.shape[1] for refined in maps] == [12] * len(model.stages)
+    losses = method(batch, NOW)
+    assert list(losses) == TERMS
+    total(losses.values()).backward()
+    assert all(p.grad is not None for p in method.self_teacher.parameters())
+
+
 def test_frskd_weights(model, batch):
     plain = FRSKD(model)
     weighted = FRSKD(model, alpha=6.0, beta=500.0)

@@ -118,7 +118,7 @@ DATASETS: dict[str, Facts] = {
             official.tiny_imagenet, "wnids.txt", "tiny-imagenet-200",
             "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         ),
-        PHOTOGRAPH_AUGMENT, 200, 64, 3, 100_000, 10_000,
+        PHOTOGRAPH_AUGMENT, 200, 32, 3, 100_000, 10_000,  # of 64 pixels, and used at 32 by the field
     ),
     "folder": Facts(read_folder),
     "npz": Facts(read_npz, SMALL_AUGMENT),

@@ -1,4 +1,4 @@
-"""Sets that torchvision reads: small images as one array, photographs as paths."""
+"""Sets that torchvision reads: small images as one array, photographs as paths; or class folders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torchvision.datasets import VisionDataset
 
+from cohobate.data.folder import read_folder
 from cohobate.data.splits import Found, Split
 
 
 @dataclass(frozen=True)
 class Torchvision:
-    """The reader of one class of `torchvision.datasets`.
+    """The reader of one class of `torchvision.datasets`; class folders will do in its place.
 
     kind: the class.
     train, test, val: the arguments that choose that split.
@@ -39,7 +40,12 @@ class Torchvision:
                 f"data.name={name} needs data.root=FOLDER: where it lies, "
                 "or where data.download=true is to put it"
             )
-        opened = self._open(name, root, download, self.train)
+        try:
+            opened = self._open(name, root, download, self.train)
+        except FileNotFoundError:
+            if (root / "train").is_dir():
+                return read_folder(name, root, download)
+            raise
         classes = getattr(opened, "classes", "0123456789")  # SVHN alone does not name its digits
         val = self._split(self._open(name, root, False, self.val)) if self.val else None
         test = self._split(self._open(name, root, download, self.test))
@@ -57,8 +63,8 @@ class Torchvision:
                     "network, or fetch it elsewhere and set data.root to where it lies"
                 ) from error
             raise FileNotFoundError(
-                f"{name} is not whole in data.root={root}: "
-                "set data.root to where it lies, or data.download=true to fetch it"
+                f"{name} is not whole in data.root={root}: set data.root to where it lies, or to"
+                " class folders (train/CLASS/*, test/CLASS/*), or data.download=true to fetch it"
             ) from error
 
     def _split(self, opened: VisionDataset) -> Split:

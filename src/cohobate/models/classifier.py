@@ -12,6 +12,8 @@ from cohobate.core import Batch, Losses, unknown
 from cohobate.models.trace import Stage, Trace, read, read_stages
 
 RGB = tuple[float, float, float]
+CHAINS: dict[tuple[str, Stage], bool] = {}
+"""Whether a network, by its spec, is a chain after a stage: found out once for all on the meta device."""
 
 
 class Unavailable(ValueError):
@@ -161,9 +163,13 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def _is_chain_after(self, stage: Stage) -> bool:
         device = self.get_buffer("mean").device
-        if device.type == "meta":  # values are compared: a twin that has some does it
-            with torch.device("cpu"):
-                return Classifier(num_classes=2, **self.spec)._is_chain_after(stage)
+        if device.type == "meta":  # values are compared: a twin that has some does it, once
+            place = (repr(self.spec), stage)
+            if place not in CHAINS:
+                with torch.device("cpu"):
+                    twin = Classifier(num_classes=2, **self.spec)
+                    CHAINS[place] = twin._is_chain_after(stage)
+            return CHAINS[place]
         whole = deepcopy(self).eval()
         shape = (2, 3, self.size, self.size)
         ramp = torch.linspace(0, 1, 6 * self.size**2, device=device)
