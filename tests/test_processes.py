@@ -1,6 +1,7 @@
 """Several processes on one machine: one voice, the same numbers as on one, and a common end."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -101,6 +102,18 @@ def test_a_weight_that_is_not_finite_ends_all_processes_alike(tmp_path, monkeypa
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
+@pytest.fixture
+def one_core():
+    """One processor core for all that is started: as many threads on a machine as in a process."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not bind a process to a core")
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("one_core")
 def test_two_machines_give_the_same_weights(tmp_path):
     """Two machines of a process each, as torchrun sees them: here both are this one."""
     with socket.socket() as free:

@@ -153,14 +153,17 @@ def test_damaged_files_of_a_run_are_named(smoke, tmp_path):
     student = (*given, "method.name=kd", f"method.teacher={teacher}")
     assert smoke(teacher, *given).code == 0
     assert smoke(run, *student).code == 0
-    half = {path.name: path.read_bytes()[: path.stat().st_size // 2] for path in run.iterdir()}
+
+    def half(name: str) -> bytes:
+        return (run / name).read_bytes()[: (run / name).stat().st_size // 2]
+
     for name, content in (
-        ("frozen.safetensors", half["frozen.safetensors"]),
+        ("frozen.safetensors", half("frozen.safetensors")),
         ("frozen.safetensors", b""),
         ("frozen.safetensors", save({"teacher.net.net.head.fc.bias": torch.zeros(3)})),
-        ("config.toml", half["config.toml"]),
+        ("config.toml", half("config.toml")),
         ("config.toml", b"\xff"),
-        ("environment.json", half["environment.json"]),
+        ("environment.json", half("environment.json")),
         ("environment.json", b"[]"),
     ):
         before = (run / name).read_bytes()

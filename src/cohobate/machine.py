@@ -40,7 +40,7 @@ class Machine:
         torchrun = "LOCAL_WORLD_SIZE" in os.environ
         local = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else devices
         nodes = int(os.environ["WORLD_SIZE"]) // local if torchrun else 1
-        precision = config.precision if config.precision != "auto" else _fast_precision()
+        precision = config.precision if config.precision != "auto" else fast_precision()
         compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
         return cls(
             stored.get("precision", precision),
@@ -74,7 +74,7 @@ class Machine:
         return fabric
 
 
-def _fast_precision() -> str:
+def fast_precision() -> str:
     """bf16 where the processor computes in it, else float32."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
