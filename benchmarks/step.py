@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from cohobate import Batch, Classifier, Progress
+from cohobate.convolution import use_products
 from cohobate.core import Method
 from cohobate.display import show
 from cohobate.losses import total
@@ -72,6 +73,7 @@ def reference(method: Method) -> Step:
 def ours(method: Method, compiled: bool) -> Step:
     """As the engine does it."""
     reorder(method, torch.channels_last)
+    use_products(method)
     batch = batch_of(method)
     batch = batch._replace(images=batch.images.to(memory_format=torch.channels_last))
     optimizer = torch.optim.SGD(method.parameters(), 0.01, 0.9, fused=True)
