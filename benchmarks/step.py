@@ -17,14 +17,12 @@ from typing import Any
 
 import torch
 
-from cohobate import Batch, Classifier, Progress
-from cohobate.convolution import use_products
+from cohobate import Batch, Classifier, Progress, fast
 from cohobate.core import Method
 from cohobate.display import show
 from cohobate.losses import total
-from cohobate.machine import fast_precision
+from cohobate.machine import fast_precision, keep_memory
 from cohobate.methods import METHODS
-from cohobate.weights import reorder
 
 BATCH, CLASSES, SIZE = 64, 100, 32
 CASES = {
@@ -72,14 +70,14 @@ def reference(method: Method) -> Step:
 
 def ours(method: Method, compiled: bool) -> Step:
     """As the engine does it."""
-    reorder(method, torch.channels_last)
-    use_products(method)
+    fast.prepare(method)
+    fast.fold(method, batch_of(method))
     batch = batch_of(method)
     batch = batch._replace(images=batch.images.to(memory_format=torch.channels_last))
     optimizer = torch.optim.SGD(method.parameters(), 0.01, 0.9, fused=True)
     precision = fast_precision()
     if compiled:
-        method.compile(fullgraph=True)
+        fast.compile_whole(method)
     now = Progress(torch.tensor(0), 1, torch.tensor(0), 1)
 
     def step() -> None:
@@ -107,6 +105,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
+    keep_memory()
     rows = []
     for name in given.methods.split(","):
         method = build(name)

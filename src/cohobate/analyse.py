@@ -20,9 +20,9 @@ from cohobate.data.draws import generator
 from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
+from cohobate.fast import prepare
 from cohobate.rundir import check_folder
 from cohobate.trained import Trained, reopen
-from cohobate.weights import reorder
 
 SEED = 0
 """Of the images that are drawn, the starts of attacks, and the maps: the same for every run."""
@@ -212,7 +212,7 @@ def _portray(sitter: Sitter, scene: Scene, wanted: Wanted, display: Lines) -> Po
     """Runs a network over the split once, maps some of its features, and attacks it."""
     trained, name, split = sitter.trained, sitter.label, scene.split
     network = trained.network.to("cuda" if torch.cuda.is_available() else "cpu")
-    reorder(network, torch.channels_last)
+    prepare(network)
     batches = _batches(trained, split, trained.config.eval.batch_size)
     seen = embedding.outputs(network, display.track(f"{name}: {len(split)} images", batches))
     display.say(f"{name}: map of {len(scene.mapped)} images")

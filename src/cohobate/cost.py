@@ -44,18 +44,25 @@ def loss_terms(method: Method, size: int) -> list[str]:
     return list(_losses(*_ghost(method, size)))
 
 
+def example(method: Method, size: int, anchors: int, device: torch.device | str) -> Batch:
+    """A batch as the method wants it, of noise, mixed."""
+    rows = anchors * (1 + method.companions)
+    views = (method.views,) if method.views > 1 else ()
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(rows, *views, 3, size, size, generator=draw)
+    targets = torch.randint(method.model.num_classes, (rows,), generator=draw)
+    ids = torch.arange(rows, device=device)
+    return method.mixed(Batch(images.to(device), targets.to(device), ids), draw)
+
+
 def _ghost(method: Method, size: int) -> tuple[Method, Batch]:
     """The method and a batch of `ROWS` anchors on the meta device."""
-    rows = ROWS * (1 + method.companions)
-    views = (method.views,) if method.views > 1 else ()
-    images = torch.empty(rows, *views, 3, size, size, device="meta")
-    ids = torch.empty(rows, dtype=torch.long, device="meta")
-    return deepcopy(method).to("meta"), Batch(images, ids, ids)
+    return deepcopy(method).to("meta"), example(method, size, ROWS, "meta")
 
 
 def _losses(ghost: Method, batch: Batch) -> Losses:
     now = torch.zeros((), device="meta")
-    return ghost.train()(ghost.mixed(batch), Progress(now, 1, now, 1))
+    return ghost.train()(batch, Progress(now, 1, now, 1))
 
 
 class Kept(saved_tensors_hooks):

@@ -1,5 +1,6 @@
 """What the machine decides for a run, and what of it is written down."""
 
+import ctypes
 import logging
 import os
 import platform
@@ -23,11 +24,12 @@ from cohobate.rundir import RunDir
 class Machine:
     """What the machine decides, once for a run: precision, compilation, threads, processes.
 
+    compile: None where that is still to be tried.
     devices: processes on this machine, of each of the `nodes` machines.
     """
 
     precision: str
-    compile: bool
+    compile: bool | None
     threads: int
     devices: int
     deterministic: bool
@@ -41,7 +43,7 @@ class Machine:
         local = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else devices
         nodes = int(os.environ["WORLD_SIZE"]) // local if torchrun else 1
         precision = config.precision if config.precision != "auto" else fast_precision()
-        compiles = torch.cuda.is_available() if config.compile == "auto" else config.compile
+        compiles = None if config.compile == "auto" else config.compile
         return cls(
             stored.get("precision", precision),
             stored.get("compile", compiles),
@@ -55,6 +57,7 @@ class Machine:
         """Fabric on this machine's processes, started where they are not yet."""
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         torch.set_num_threads(self.threads)
+        keep_memory()
         if self.deterministic:  # cuBLAS reads this when it starts
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic)
@@ -72,6 +75,18 @@ class Machine:
         )
         fabric.launch()
         return fabric
+
+
+def keep_memory() -> None:
+    """Has the C library keep what one step frees for the next, where it can be told so (glibc).
+
+    Else it gives large blocks back to the system, which then hands them out anew page by page.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option:
+        trim, from_system = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+        set_option(trim, 2**31 - 1)
+        set_option(from_system, 2**25)
 
 
 def fast_precision() -> str:

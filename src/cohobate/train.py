@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from cohobate import build, teachers
+from cohobate import build, fast, teachers
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
-from cohobate.cost import cost
+from cohobate.cost import cost, example
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
@@ -26,7 +26,7 @@ from cohobate.modules import Frozen, frozen_keys
 from cohobate.rundir import RunDir, check_folder
 from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data, reopen
-from cohobate.weights import export, plain, reorder
+from cohobate.weights import export, plain
 
 SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
 """What has to be equal for a continued run to end in the same bits."""
@@ -56,9 +56,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
     fabric.barrier()
-    if machine.compile:
-        method.compile(fullgraph=True)
-    reorder(method, torch.channels_last)
+    _speed_up(run, config, machine, method, data, fabric, display, len(loader))
     backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
     training = Training(
         fabric,
@@ -102,7 +100,7 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
     chosen = trained.split(split)
     machine = Machine.of(trained.run, config, 1)
     fabric = machine.launch()
-    reorder(network.to(fabric.device), torch.channels_last)
+    fast.prepare(network.to(fabric.device))
     batches = EvalLoader(
         chosen,
         size=data.size,
@@ -199,6 +197,34 @@ def _open(
             display.say(doubt)
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
+
+
+def _speed_up(
+    run: RunDir,
+    config: RunConfig,
+    machine: Machine,
+    method: Method,
+    data: ImageSet,
+    fabric: Fabric,
+    display: Lines,
+    batches: int,
+) -> None:
+    """Readies the method for the device, and compiles it where that is wanted or found to pay."""
+    fast.prepare(method.to(fabric.device))
+    fast.fold(method, example(method, data.size, 2, fabric.device))
+    compiles = machine.compile
+    if compiles is None:
+        anchors = config.data.batch_size // fabric.world_size
+        batch = example(method, data.size, anchors, fabric.device)
+        steps = batches * config.optim.epochs
+        compiles, reason = fabric.broadcast(fast.decide(method, fabric, batch, steps))
+        if fabric.is_global_zero:
+            run.write(
+                run.environment, json.dumps({**run.facts(), "compile": compiles}, indent=2) + "\n"
+            )
+        display.say(reason)
+    if compiles:
+        fast.compile_whole(method)
 
 
 def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:

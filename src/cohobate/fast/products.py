@@ -55,8 +55,8 @@ class Product(torch.autograd.Function):
         return (patches @ _flat(weight).t()).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        input, weight = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad,), (input, weight) = grads, ctx.saved_tensors
         size, stride, padding = weight.shape[-1], ctx.stride, ctx.padding
         rows = grad.permute(0, 2, 3, 1)
         batch, height, width, _ = rows.shape

@@ -1,0 +1,85 @@
+"""The fast path computes what eager float32 does, step by step along one trajectory."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cohobate import fast
+from cohobate.core import Batch, Losses, Method, Progress
+from cohobate.data.classification import load
+from cohobate.losses import total
+from cohobate.methods import METHODS
+from cohobate.models import Classifier
+from cohobate.modules import frozen_keys
+from test_contract import made
+
+pytestmark = pytest.mark.slow
+LOOKED_AT, STEPS, SIZE = (0, 20, 100), 101, 16
+ROWS, COMPARED = 32, 256  # of a training step, and of a comparison, whose gradient is less of noise
+UPSIDE = {"frskd", "frskd_sla"}
+"""Methods with a self-teacher on top of the network: fresh batch norms, one on the other, magnify
+any rounding of what comes from below, and the very first gradient agrees less well."""
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits", size=SIZE)
+
+
+@pytest.fixture(params=METHODS)
+def case(request, digits) -> tuple[str, Method]:
+    torch.manual_seed(0)
+    network = Classifier("cifar_resnet8", 10, size=SIZE, mean=digits.mean, std=digits.std)
+    return request.param, made(request.param, network)
+
+
+def batch_at(step: int, method: Method, digits, rows: int) -> Batch:
+    draw = torch.Generator().manual_seed(step + 5)
+    ids = torch.randint(len(digits.train), (rows,), generator=draw)
+    images = digits.train.images[ids].float() / 255
+    return method.mixed(Batch(images, digits.train.targets[ids], ids), draw)
+
+
+def now(step: int) -> Progress:
+    return Progress(torch.tensor(step // 25), 5, torch.tensor(step), STEPS)
+
+
+def seen(method: Method, batch: Batch, step: int) -> tuple[Losses, Tensor]:
+    """The losses and the gradient of a step, which is not made."""
+    losses = method(batch, now(step))
+    total(losses.values()).backward()
+    grads = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
+    method.zero_grad()
+    return losses, torch.cat(grads)
+
+
+def test_losses_and_gradients_are_those_of_eager_float32(case, digits):
+    name, method = case
+    quick = deepcopy(method)
+    fast.prepare(quick)
+    fast.fold(quick, batch_at(0, method, digits, ROWS))
+    optimizer = torch.optim.SGD(quick.parameters(), lr=0.05, momentum=0.9, fused=True)
+    same = {*quick.state_dict()} - frozen_keys(quick)
+    for step in range(STEPS):
+        if step in LOOKED_AT:
+            batch = batch_at(step, method, digits, COMPARED)
+            state = quick.state_dict()
+            method.load_state_dict({key: state[key] for key in same}, strict=False)
+            expected, gradient = seen(method, batch, step)
+            with torch.autocast("cpu", torch.bfloat16):
+                losses, quick_gradient = seen(deepcopy(quick), batch, step)
+            small = 0.01 * total(expected.values())  # what is less is measured against that
+            for term, value in expected.items():
+                off = (losses[term] - value).abs() / value.maximum(small)
+                assert off <= 0.02, (step, term, value, losses[term])
+            least = 0.98 if name in UPSIDE and step == 0 else 0.99
+            assert torch.cosine_similarity(gradient, quick_gradient, 0) >= least, step
+        batch = batch_at(step, method, digits, ROWS)
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = quick(batch, now(step))
+        total(losses.values()).backward()
+        nn.utils.clip_grad_norm_(quick.parameters(), 5)
+        optimizer.step()
+        optimizer.zero_grad()
