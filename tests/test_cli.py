@@ -186,7 +186,7 @@ def test_out_of_memory_names_the_batch(smoke, tmp_path, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("cohobate.engine.Training._step", fail)
+    monkeypatch.setattr("cohobate.engine.Training.advance", fail)
     ran = smoke(tmp_path / "run", "method.name=mixskd", "data.batch_size=64")
     assert ran.code == 2
     assert "data.batch_size=64: 'mixskd' computes " in ran.err

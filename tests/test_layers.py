@@ -21,7 +21,7 @@ LAYERS = [
     {"build", "machine"},
     {"teachers"},
     {"analysis", "trained"},
-    {"train", "transfer", "catalogue", "explain", "analyse"},
+    {"train", "transfer", "catalogue", "explain", "analyse", "bench"},
     {"study"},
     {"demo"},
     {"ending"},

@@ -197,7 +197,7 @@ def test_a_signal_in_any_step_loses_no_row(smoke, monkeypatch, tmp_path, at):
     """Also in the last step of an epoch (14), which has to leave its row behind first."""
     given = ("data.fraction=0.4", "method.name=mixup")
     assert smoke(tmp_path / "whole", *given, epochs=3).code == 0
-    before = Training._step
+    before = Training.advance
 
     def step(self, *arguments):
         before(self, *arguments)

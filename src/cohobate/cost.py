@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from cohobate.core import Batch, Losses, Method, Progress
+from cohobate.losses import total
 
 ROWS = 4
 
@@ -37,6 +38,14 @@ def cost(method: Method, size: int) -> dict[str, Any]:
         "training_macs": trained.get_total_flops() // 2 // ROWS,
         "training_bytes": kept.bytes // ROWS,
     }
+
+
+def step_flops(method: Method, size: int) -> float:
+    """Floating-point operations of a training step, there and back, for each image of the batch."""
+    ghost, batch = _ghost(method, size)
+    with FlopCounterMode(display=False) as counted:
+        total(_losses(ghost, batch).values()).backward()
+    return counted.get_total_flops() / ROWS
 
 
 def loss_terms(method: Method, size: int) -> list[str]:

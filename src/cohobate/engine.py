@@ -99,7 +99,7 @@ class Training:
         self.wrapped.train()
         batches = self.loader.epoch(epoch, done * self.recipe.accumulate)
         for position in range(done, self.per_epoch):
-            self._step(epoch, position, batches)
+            self.advance(epoch, position, batches)
             if position + 1 == self.per_epoch:
                 self._end(epoch)
             elif signals.received and self.fabric.is_global_zero:
@@ -111,7 +111,8 @@ class Training:
             if signals.received and self.fabric.is_global_zero and not finished:
                 raise Interrupted(signals.received, f"epoch {epoch + 1} after step {self.step}")
 
-    def _step(self, epoch: int, position: int, batches: Iterator[Batch]) -> None:
+    def advance(self, epoch: int, position: int, batches: Iterator[Batch]) -> None:
+        """One step of the optimiser, on the next of `batches`, at a position in the epoch."""
         began, step, recipe = time.perf_counter(), self.step, self.recipe
         torch.manual_seed(_mix(self.seed, step, self.fabric.global_rank))
         now = torch.tensor([epoch, step]).to(self.fabric.device, non_blocking=True)

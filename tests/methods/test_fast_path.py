@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from test_contract import made
 from torch import Tensor, nn
 
 from cohobate import fast
@@ -13,7 +14,6 @@ from cohobate.losses import total
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules import frozen_keys
-from test_contract import made
 
 pytestmark = pytest.mark.slow
 LOOKED_AT, STEPS, SIZE = (0, 20, 100), 101, 16

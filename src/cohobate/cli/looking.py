@@ -1,0 +1,161 @@
+"""Commands that look into things: methods, networks, runs, and this machine."""
+
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohobate.cli.app import Settings, app, command, display
+from cohobate.display import show
+
+
+@app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file.")],
+    settings: Settings = None,
+) -> None:
+    """Tell what a run is made of and what it costs, without its data and before any training."""
+    from cohobate import build, config
+    from cohobate.explain import explain
+
+    resolved, notes = build.resolve(config.load(file, settings or []))
+    told = explain(resolved)
+    print("\n".join([told.network, *notes, *told.notes]), end="\n\n")
+    show(["stage", "channels", "map"], told.stages)
+    if told.parts:
+        print()
+        show(["added by the method", "parameters", "are"], told.parts)
+    print(f"\nlosses: {', '.join(told.terms)}\n")
+    show(["cost", "supervised", resolved.method.name, "ratio"], told.costs)
+
+
+@app.command()
+def analyse(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_FOLDER... [KEY=VALUE]...",
+            help="Runs that are done, on the same data; settings such as data.root=FOLDER.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path(
+        "out/analyse"
+    ),
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    temperature: Annotated[
+        list[float], typer.Option(help="What logits are divided by; repeatable.")
+    ] = [1, 4],  # noqa: B006 - typer copies it
+    classes: Annotated[
+        str | None, typer.Option(help="Classes of the map, by name or number, such as 3,5.")
+    ] = None,
+    epsilon: Annotated[
+        str, typer.Option(help="How far an attack may move a value that lies in [0, 1].")
+    ] = "0,1/255,2/255,4/255,8/255",
+    images: Annotated[
+        int, typer.Option(min=1, help="How many images to attack, and to map, at most.")
+    ] = 1000,
+) -> None:
+    """Look into trained networks: calibration, softness, features, robustness."""
+    from cohobate.analyse import Wanted, analyse, fractions
+    from cohobate.analysis.portrait import columns
+
+    folders = [Path(text) for text in given if "=" not in text or Path(text).exists()]
+    settings = [text for text in given if Path(text) not in folders]
+    wanted = Wanted(
+        split=split,
+        temperatures=list(dict.fromkeys(temperature)),
+        epsilons=fractions(epsilon),
+        classes=classes.split(",") if classes else (),
+        images=images,
+    )
+    found, page = analyse(
+        folders, out, wanted, overrides=settings, display=display(), command=command()
+    )
+    shown = [column for column in columns(found) if "T=" not in column.heading]
+    rows = [(p.label, *(column.show(p) for column in shown)) for p in found.portraits]
+    show(["run", *(column.heading for column in shown)], rows)
+    print(f"figures and details: {page}")
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, to see its options.")] = None,
+) -> None:
+    """List the methods, or show one with its options."""
+    from cohobate import catalogue
+    from cohobate.methods import METHODS
+
+    if name is not None:
+        print(catalogue.describe(name))
+        return
+    show(["method", "idea", "paper"], [(key, *catalogue.idea(METHODS[key])) for key in METHODS])
+
+
+@app.command()
+def models(
+    pattern: Annotated[
+        str, typer.Argument(help="A name, or a pattern such as 'cifar_*' or '*vit*'.")
+    ] = "*",
+) -> None:
+    """List the networks whose names match, or show the stages of one."""
+    from cohobate.models import registry
+
+    names = registry.find(pattern)
+    if len(names) > 1:
+        print("\n".join(names))
+        return
+    facts = registry.facts(names[0])
+    print(
+        f"{names[0]}: {facts.parameters:,} parameters, {facts.macs:,} multiply-adds at {facts.size} pixels"
+    )
+    rows = [(s.module, str(s.channels), str(s.stride)) for s in facts.stages]
+    show(["stage", "channels", "stride"], rows)
+
+
+@app.command()
+def bench(
+    methods: Annotated[
+        str | None, typer.Option(help="Methods, such as kd,mixskd; all by default.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The network.")] = "cifar_resnet20",
+    teacher: Annotated[
+        str | None, typer.Option(help="The teacher's network; else the same.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 64,
+    size: Annotated[int, typer.Option(min=1, help="Side of an image, in pixels.")] = 32,
+    classes: Annotated[int, typer.Option(min=2, help="Classes of the data.")] = 100,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="By default on a GPU alone.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="A file for the rows.")] = None,
+) -> None:
+    """Measure how fast this machine trains each method, and how much memory that takes."""
+    import torch
+
+    from cohobate import bench as program
+    from cohobate.methods import METHODS
+
+    if json and not json.parent.is_dir():
+        raise ValueError(f"--json {json}: there is no folder {json.parent}")
+    compiles = torch.cuda.is_available() if compiled is None else compiled
+    names = dict.fromkeys(["supervised", *(methods.split(",") if methods else METHODS)])
+    cases = [
+        program.Case(
+            method=name,
+            model=model,
+            teacher=teacher,
+            batch_size=batch_size,
+            size=size,
+            classes=classes,
+            compile=compiles,
+        )
+        for name in names
+    ]
+    print(program.setting(cases[0]))
+    rows, failed = program.bench(cases, display())
+    show(program.HEADINGS, program.lines(rows))
+    print("\n".join(failed), end="\n" if failed else "")
+    if json:
+        json.write_text(dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
