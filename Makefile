@@ -14,8 +14,8 @@ install: $(STAMP)  ## make .venv with the project and all that its tests need
 demo: install  ## train a network plainly and with MixSKD; writes out/demo/report.html
 	@$(BIN)/cohobate demo
 
-test: check  ## ruff, pyright and all tests
-	$(BIN)/python -m pytest
+test: check  ## ruff, pyright and all tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install  ## ruff and pyright alone
 	$(BIN)/ruff check

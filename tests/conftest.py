@@ -1,11 +1,18 @@
 """What all tests share: the command line in this process, and real images where they are."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from places import DATA, SMOKE
+
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    # A core for each of several test processes, and for all that it starts: threads of two that
+    # want the same core make torch many times slower.
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[int(worker.removeprefix("gw")) % len(allowed)]})
 
 
 class Ran:

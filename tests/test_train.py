@@ -43,7 +43,7 @@ def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["cost"]["parameters"] == 78_042
     assert environment["command"].startswith("cohobate train")
-    assert len(ran.out.strip().splitlines()) == 3, "a line an epoch, and one at the end"
+    assert len(ran.out.strip().splitlines()) == 4, "compiled or not, a line an epoch, the end"
 
 
 def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path):

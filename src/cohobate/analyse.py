@@ -21,6 +21,7 @@ from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.fast import prepare
+from cohobate.machine import Machine
 from cohobate.rundir import check_folder
 from cohobate.trained import Trained, reopen
 
@@ -211,10 +212,14 @@ def draw(rows: Tensor, most: int) -> Tensor:
 def _portray(sitter: Sitter, scene: Scene, wanted: Wanted, display: Lines) -> Portrait:
     """Runs a network over the split once, maps some of its features, and attacks it."""
     trained, name, split = sitter.trained, sitter.label, scene.split
-    network = trained.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = trained.network.to(device)
     prepare(network)
     batches = _batches(trained, split, trained.config.eval.batch_size)
-    seen = embedding.outputs(network, display.track(f"{name}: {len(split)} images", batches))
+    batches = display.track(f"{name}: {len(split)} images", batches)
+    precision = Machine.of(trained.run, trained.config, 1).precision
+    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+    seen = embedding.outputs(network, batches, autocast)
     display.say(f"{name}: map of {len(scene.mapped)} images")
     places = embedding.tsne(seen.features.cpu()[scene.mapped], seed=SEED).tolist()
     own = [scene.classes.index(target) for target in split.targets[scene.mapped].tolist()]

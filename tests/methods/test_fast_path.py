@@ -17,7 +17,7 @@ from cohobate.modules import frozen_keys
 
 pytestmark = pytest.mark.slow
 LOOKED_AT, STEPS, SIZE = (0, 20, 100), 101, 16
-ROWS, COMPARED = 32, 256  # of a training step, and of a comparison, whose gradient is less of noise
+ROWS, COMPARED = 16, 256  # of a training step, and of a comparison, whose gradient is less of noise
 UPSIDE = {"frskd", "frskd_sla"}
 """Methods with a self-teacher on top of the network: fresh batch norms, one on the other, magnify
 any rounding of what comes from below, and the very first gradient agrees less well."""

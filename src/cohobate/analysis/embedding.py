@@ -1,6 +1,7 @@
 """What a network makes of images just before its classifier: their features, in numbers and on a map."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -27,17 +28,21 @@ class Outputs(NamedTuple):
     targets: Tensor
 
 
-@torch.inference_mode()
-def outputs(network: Classifier, batches: Iterable[Batch]) -> Outputs:
+def outputs(
+    network: Classifier,
+    batches: Iterable[Batch],
+    autocast: AbstractContextManager[Any] | None = None,
+) -> Outputs:
     """Features and logits of all batches, in one pass and in eval mode."""
     net: Any = network.net
     was_training = network.training
     network.eval()
     rows = []
-    for batch in batches:
-        final = net.forward_features(network.normalise(batch.images))
-        features = net.forward_head(final, pre_logits=True).flatten(1)
-        rows.append(Outputs(features.float(), net.forward_head(final).float(), batch.targets))
+    with torch.inference_mode(), autocast or nullcontext():
+        for batch in batches:
+            final = net.forward_features(network.normalise(batch.images))
+            features = net.forward_head(final, pre_logits=True).flatten(1)
+            rows.append(Outputs(features.float(), net.forward_head(final).float(), batch.targets))
     network.train(was_training)
     return Outputs(*map(torch.cat, zip(*rows)))
 

@@ -136,13 +136,14 @@ def bench(
 
     from cohobate import bench as program
     from cohobate.methods import METHODS
+    from cohobate.stopwatch import Case
 
     if json and not json.parent.is_dir():
         raise ValueError(f"--json {json}: there is no folder {json.parent}")
     compiles = torch.cuda.is_available() if compiled is None else compiled
     names = dict.fromkeys(["supervised", *(methods.split(",") if methods else METHODS)])
     cases = [
-        program.Case(
+        Case(
             method=name,
             model=model,
             teacher=teacher,
