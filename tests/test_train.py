@@ -42,6 +42,7 @@ def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
     assert not [name for name in names if name.endswith(".tmp")]
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["cost"]["parameters"] == 78_042
+    assert environment["compile"] is False
     assert environment["command"].startswith("cohobate train")
     assert len(ran.out.strip().splitlines()) == 4, "compiled or not, a line an epoch, the end"
 

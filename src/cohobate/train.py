@@ -2,7 +2,8 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -56,27 +57,23 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
     fabric.barrier()
-    _speed_up(run, config, machine, method, data, fabric, display, len(loader))
-    backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
-    training = Training(
-        fabric,
-        method,
-        loader,
-        config.optim,
-        config.optim.optimizer(method, backbone),
-        run,
-        evaluate=Scores(config, data, fabric),
-        display=display,
-        seed=config.seed,
-        checkpoint_every=config.checkpoint_every,
-    )
-    with display:
-        try:
+    with _out_of_memory_told(run, config):
+        _speed_up(run, config, machine, method, data, fabric, display, len(loader))
+        backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
+        training = Training(
+            fabric,
+            method,
+            loader,
+            config.optim,
+            config.optim.optimizer(method, backbone),
+            run,
+            evaluate=Scores(config, data, fabric),
+            display=display,
+            seed=config.seed,
+            checkpoint_every=config.checkpoint_every,
+        )
+        with display:
             rows = training.fit()
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            raise ValueError(_memory_advice(run, config)) from error
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
@@ -109,6 +106,17 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
         workers=config.data.workers,
     )
     return TASKS[config.task].evaluate(network, batches, fabric.autocast())
+
+
+@contextmanager
+def _out_of_memory_told(run: RunDir, config: RunConfig) -> Iterator[None]:
+    """Turns the errors of an allocator into a ValueError that says what would help."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(_memory_advice(run, config)) from error
 
 
 def _memory_advice(run: RunDir, config: RunConfig) -> str:
@@ -217,7 +225,7 @@ def _speed_up(
         anchors = config.data.batch_size // fabric.world_size
         batch = example(method, data.size, anchors, fabric.device)
         steps = batches * config.optim.epochs
-        compiles, reason = fabric.broadcast(fast.decide(method, fabric, batch, steps))
+        compiles, reason = fabric.broadcast(fast.decide(method, fabric, batch, steps, display.say))
         if fabric.is_global_zero:
             run.write(
                 run.environment, json.dumps({**run.facts(), "compile": compiles}, indent=2) + "\n"

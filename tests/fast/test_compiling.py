@@ -38,9 +38,8 @@ def decide(monkeypatch):
         times = iter((plain, compiled))
         monkeypatch.setattr(compiling, "_seconds", lambda *_: next(times))
         method = made("supervised")
-        return fast.decide(
-            method, Fabric(accelerator="cpu"), example(method, SIZE, ROWS, "cpu"), steps
-        )
+        batch = example(method, SIZE, ROWS, "cpu")
+        return fast.decide(method, Fabric(accelerator="cpu"), batch, steps, print)
 
     return decide
 
@@ -71,7 +70,7 @@ def test_a_compiler_that_fails_is_no_end(decide, monkeypatch):
 def test_a_trial_leaves_no_trace():
     method = made("mixskd")
     before, random = deepcopy(method.state_dict()), torch.get_rng_state()
-    fast.decide(method, Fabric(accelerator="cpu"), example(method, SIZE, ROWS, "cpu"), 1)
+    fast.decide(method, Fabric(accelerator="cpu"), example(method, SIZE, ROWS, "cpu"), 1, print)
     torch.testing.assert_close(method.state_dict(), before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None for p in method.parameters())

@@ -37,16 +37,19 @@ def compile_whole(method: Method) -> None:
     method.compile(fullgraph=True, mode="reduce-overhead" if on_gpu else None)
 
 
-def decide(method: Method, fabric: Fabric, batch: Batch, steps: int) -> Decision:
+def decide(
+    method: Method, fabric: Fabric, batch: Batch, steps: int, say: Callable[[str], None]
+) -> Decision:
     """Times a few forward and backward passes of a copy, plain and compiled.
 
-    method, batch: as they train, on the device. steps: how many are left to do.
-    Compiling is tried only where the steps left would take `PAYS_FROM` seconds or more.
+    method, batch: as they train, on the device. steps: how many are left to do. say: is told what
+    takes long. Compiling is tried only where the steps would take `PAYS_FROM` seconds or more.
     """
     plain = _seconds(deepcopy(method), fabric, batch)
     left = plain * steps
     if left < PAYS_FROM:
         return Decision(False, f"not compiled: {steps} steps of {plain:.2g} s are too few to gain")
+    say("compiling, to see whether it pays; this may take some minutes")
     twin = deepcopy(method)
     compile_whole(twin)
     began = time.perf_counter()
