@@ -53,8 +53,13 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         data = build.load_data(config)
     method = _method(run, config, data)
     loader = train_loader(config, data, method, fabric)
+    doubts = (
+        [] if run.facts() else _doubt(TASKS[config.task], method, data)
+    )  # all processes score together
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
+        for doubt in doubts:
+            display.say(doubt)
     fabric.barrier()
     if machine.compile:
         method.compile(fullgraph=True)
@@ -195,8 +200,6 @@ def _open(
         record_data(run, data)
         run.write(run.config, config.toml())
         run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
-        for doubt in _doubt(TASKS[config.task], method, data):
-            display.say(doubt)
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
 
