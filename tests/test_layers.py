@@ -19,7 +19,7 @@ LAYERS = [
     {"engine"},
     {"config"},
     {"build", "machine"},
-    {"teachers"},
+    {"teachers", "recall"},
     {"analysis", "trained"},
     {"train", "transfer", "catalogue", "explain", "analyse"},
     {"study"},

@@ -23,6 +23,7 @@ from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys
+from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data, reopen
@@ -53,6 +54,10 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         data = build.load_data(config)
     method = _method(run, config, data)
     loader = train_loader(config, data, method, fabric)
+    recall = None
+    if config.cache:
+        given = {"precision": machine.precision, "batches": len(loader), "say": display.say}
+        recall = Recall(config, data, method, fabric, **given)
     doubts = (
         [] if run.facts() else _doubt(TASKS[config.task], method, data)
     )  # all processes score together
@@ -76,6 +81,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         display=display,
         seed=config.seed,
         checkpoint_every=config.checkpoint_every,
+        recall=recall,
     )
     with display:
         try:
