@@ -102,6 +102,15 @@ def test_a_weight_that_is_not_finite_ends_all_processes_alike(tmp_path, monkeypa
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
+def test_a_teacher_teaches_on_two(smoke, tmp_path):
+    given = ("data.per_class=8", "data.batch_size=16", "optim.epochs=1")
+    assert smoke(tmp_path / "teacher", *given, "optim.lr=1e-9").code == 0
+    student = ("method.name=kd", f"method.teacher={tmp_path / 'teacher'}")
+    code, out, err = on_two(*given, *student, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert out.count("no better than chance") == 1
+
+
 @pytest.fixture
 def one_core():
     """One processor core for all that is started: as many threads on a machine as in a process."""

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from torch import nn
 
 from cohobate import config as settings
-from cohobate.config import MethodConfig, MixConfig, RunConfig
+from cohobate.config import CacheConfig, MethodConfig, MixConfig, RunConfig
 from cohobate.core import Method, Mixing, out_of_memory, unknown
 from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
@@ -196,7 +196,25 @@ def method(
                 " (mix.name=none), or choose another method"
             )
         built.mix = mixing(config.mix)
+    if config.cache:
+        _check_recalled(config.method.name, built, config.cache)
     return built
+
+
+def _check_recalled(name: str, method: Method, cache: CacheConfig) -> None:
+    """Raises ValueError where what [cache] holds cannot take the place of a method's teacher."""
+    if method.recalls == "nothing":
+        able = ", ".join(each for each, kind in METHODS.items() if kind.recalls != "nothing")
+        raise ValueError(
+            f"cache.folder={cache.folder}: method {name!r} wants more of a frozen teacher than its"
+            f" logits, or has none: take [cache] away, or choose from {able}"
+        )
+    classes = method.model.num_classes
+    if method.recalls == "all" and cache.top < classes:
+        raise ValueError(
+            f"cache.top={cache.top}: method {name!r}, as it is set, needs the teacher's logits of"
+            f" all {classes} classes: cache.top={classes}"
+        )
 
 
 def notes(method: Method) -> list[str]:

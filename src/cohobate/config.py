@@ -80,6 +80,15 @@ class MethodConfig(OpenTable):
     name: str = "supervised"
 
 
+class CacheConfig(Table):
+    """[cache]: what a frozen teacher says of the training images, kept on disk from run to run."""
+
+    folder: str
+    """Where it lies. What is there is read, and the teacher is not asked; what is not is written."""
+    top: Count = 100
+    """How many of an image's classes, the likeliest; the others share equally what is left."""
+
+
 class EvalConfig(Table):
     """[eval]"""
 
@@ -105,6 +114,7 @@ class RunConfig(Table):
     mix: MixConfig | None = None
     method: MethodConfig = Field(default_factory=MethodConfig)
     optim: Recipe = Field(default_factory=Recipe)
+    cache: CacheConfig | None = None
     eval: EvalConfig = Field(default_factory=EvalConfig)
 
     def toml(self) -> str:
@@ -257,6 +267,7 @@ def _settings(table: Any) -> dict[str, Any]:
 
 
 INERT = (
+    "cache.folder",
     "checkpoint_every",
     "data.download",
     "data.root",

@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +84,8 @@ class Batch(NamedTuple):
     targets: (B,) class indices; (B, H, W) for segmentation; B dicts for detection.
     ids: (B,) position of each image in the training set.
     mix: how `inputs` and `labels` are mixed, if they are.
+    taught: (B, C) what a frozen teacher says of `inputs`, where that is known already: its logits, up
+        to a constant in each row.
 
     With k companions the batch holds (k + 1) * B rows: the B anchors, then the first companion of
     every anchor, then the second, and so on.
@@ -93,6 +95,7 @@ class Batch(NamedTuple):
     targets: Any
     ids: Tensor
     mix: Mixture | None = None
+    taught: Tensor | None = None
 
     @property
     def inputs(self) -> Tensor:
@@ -152,6 +155,9 @@ class Method(nn.Module, ABC, Generic[M]):
     """The mixing that this method owns; else the run file's [mix] applies."""
     kept_by: str = ""
     """The option, if there is one, that keeps the network as it is: a run then needs a trained one."""
+    recalls: Literal["nothing", "top", "all"] = "nothing"
+    """What a disk may say in the place of `teacher`, a `Frozen` network that is asked for `of(batch,
+    …)` alone: its largest logits will do, or only those of all classes."""
 
     def __init__(self, model: M):
         super().__init__()

@@ -43,6 +43,7 @@ class Training:
     evaluate: scores of a network; called with True after the last epoch, with False after others.
     seed: of all random draws; those of a step are a pure function of (seed, step, rank).
     checkpoint_every: steps between checkpoints, besides the one after every epoch; 0 for none.
+    recall: adds what a frozen teacher says to a batch, given the epoch and the place in it.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Training:
         display: Display,
         seed: int = 0,
         checkpoint_every: int = 0,
+        recall: Callable[[Batch, int, int], Batch] | None = None,
     ):
         self.fabric, self.method, self.loader, self.recipe = fabric, method, loader, recipe
         self.run, self.evaluate, self.display = run, evaluate, display
-        self.seed, self.checkpoint_every = seed, checkpoint_every
+        self.seed, self.checkpoint_every, self.recall = seed, checkpoint_every, recall
         self.per_epoch = -(-len(loader) // recipe.accumulate)
         self.look_every = 10 if fabric.device.type == "cpu" else 50
         self.ema = EMA(method.model, recipe.ema).to(fabric.device) if recipe.ema else None
@@ -126,6 +128,8 @@ class Training:
             waiting = time.perf_counter()
             batch = self.method.mixed(next(batches))
             self.waited += time.perf_counter() - waiting
+            if self.recall:
+                batch = self.recall(batch, epoch, position * recipe.accumulate + part)
             images += len(batch.ids)
             with self.fabric.no_backward_sync(self.wrapped, enabled=part + 1 < parts):
                 losses: Losses = self.wrapped(batch, progress)

@@ -33,7 +33,9 @@ def explain(config: RunConfig) -> Explained:
     """What the run of a resolved config is made of, and what it costs. Raises ValueError."""
     method, size = teachers.blueprint(config)
     plain = MethodConfig(name="supervised")
-    baseline, _ = teachers.blueprint(config.model_copy(update={"method": plain, "mix": None}))
+    baseline, _ = teachers.blueprint(
+        config.model_copy(update={"method": plain, "mix": None, "cache": None})
+    )
     ours, theirs = cost(method, size), cost(baseline, size)
     arch = config.model.arch
     return Explained(

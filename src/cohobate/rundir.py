@@ -113,8 +113,8 @@ class RunDir:
         raise ValueError(f"checkpoint {path} is damaged ({damage}); {advice}")
 
 
-def check_folder(path: Path) -> None:
-    """Raises ValueError where a folder cannot be written to, or not even be made."""
+def check_folder(path: Path, setting: str = "--out DIR") -> None:
+    """Raises ValueError where a folder, as `setting` names it, cannot be written to, or even made."""
     for place in (path, *path.parents):
         try:
             if place.exists():
@@ -124,7 +124,7 @@ def check_folder(path: Path) -> None:
             a_file = isinstance(error, NotADirectoryError)
             reason = f"{place} is a file" if a_file else f"{place}: {error.strerror}"
             raise ValueError(
-                f"the folder {path} cannot be written to ({reason}): name another with --out DIR"
+                f"the folder {path} cannot be written to ({reason}): name another with {setting}"
             ) from error
 
 

@@ -139,6 +139,9 @@ def _train_before(config: RunConfig, display: Lines) -> None:
 
 
 def _where(config: RunConfig) -> Iterable[tuple[str, Any]]:
-    """The settings that say how a run is carried out, not what it is, such as where its data lies."""
-    mine = flat(config.model_dump(mode="json"))
+    """The settings that say how a run is carried out, not what it is, such as where its data lies.
+
+    What its teacher says is none of them: the runs before it have another teacher, or none.
+    """
+    mine = flat(config.model_dump(mode="json", exclude={"cache"}))
     return ((key, mine[key]) for key in INERT if mine.get(key) is not None)

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from cohobate import build, fast, teachers
 from cohobate.config import RunConfig, differences
@@ -24,9 +23,11 @@ from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys
+from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
+from cohobate.scores import Scores
 from cohobate.tasks import TASKS, Task
-from cohobate.trained import check_data, record_data, reopen
+from cohobate.trained import check_data, record_data
 from cohobate.weights import export, plain
 
 SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
@@ -54,8 +55,16 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         data = build.load_data(config)
     method = _method(run, config, data)
     loader = train_loader(config, data, method, fabric)
+    recall = None
+    if config.cache:
+        given = {"precision": machine.precision, "batches": len(loader), "say": display.say}
+        recall = Recall(config, data, method, fabric, **given)
+    begun = bool(run.facts())
+    doubts = [] if begun else _doubt(TASKS[config.task], method, data)  # by all processes together
     if fabric.is_global_zero:
         _open(run, config, machine, method, data, display)
+        for doubt in doubts:
+            display.say(doubt)
     fabric.barrier()
     with _out_of_memory_told(run, config):
         _speed_up(run, config, machine, method, data, fabric, display, len(loader))
@@ -71,6 +80,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
             display=display,
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
+            recall=recall,
         )
         with display:
             rows = training.fit()
@@ -84,28 +94,6 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         run.write_tensors(run.method, plain(kept))
     fabric.barrier()
     return rows
-
-
-def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[str, float]:
-    """Scores of the network in a run's folder on a split of its data: "train", "val" or "test".
-
-    overrides: settings such as `data.root=…`, to score it on other data of the same classes.
-    Raises ValueError where the folder holds no trained network, or the data has no such split.
-    """
-    trained = reopen(folder, overrides)
-    config, network, data = trained.config, trained.network, trained.data
-    chosen = trained.split(split)
-    machine = Machine.of(trained.run, config, 1)
-    fabric = machine.launch()
-    fast.prepare(network.to(fabric.device))
-    batches = EvalLoader(
-        chosen,
-        size=data.size,
-        batch_size=config.eval.batch_size,
-        device=fabric.device,
-        workers=config.data.workers,
-    )
-    return TASKS[config.task].evaluate(network, batches, fabric.autocast())
 
 
 @contextmanager
@@ -201,8 +189,6 @@ def _open(
         record_data(run, data)
         run.write(run.config, config.toml())
         run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
-        for doubt in _doubt(TASKS[config.task], method, data):
-            display.say(doubt)
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
 
@@ -275,32 +261,3 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         device=fabric.device,
         workers=config.data.workers,
     )
-
-
-class Scores:
-    """Scores of a network as `val/…`, at the end as `test/…`, and on demand as `oracle/…`."""
-
-    def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric):
-        self.fabric = fabric
-        self.score = TASKS[config.task].evaluate
-        self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
-        self.once = {"test": data.test}
-        self.load = {
-            "size": data.size,
-            "batch_size": config.eval.batch_size,
-            "device": fabric.device,
-            "workers": config.data.workers,
-            "rank": fabric.global_rank,
-            "world": fabric.world_size,
-        }
-
-    def __call__(self, network: nn.Module, last: bool) -> dict[str, float]:
-        splits = {**self.every, **(self.once if last else {})}
-        return {
-            f"{name}/{key}": value
-            for name, split in splits.items()
-            if split is not None
-            for key, value in self.score(
-                network, EvalLoader(split, **self.load), self.fabric.autocast()
-            ).items()
-        }

@@ -44,6 +44,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""
+RECALLING = [name for name, kind in METHODS.items() if kind.recalls != "nothing"]
 CASES = {
     "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
     for name in METHODS
@@ -205,6 +206,19 @@ def test_compiles_to_one_graph_whatever_the_progress(method):
     actual = [twin(*step) for step in steps]
     torch.testing.assert_close(actual, expected)
     assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize(
+    "case", [name for name in CASES if CASES[name][0] in RECALLING], indirect=True
+)
+def test_what_is_recalled_stands_for_the_teacher(method):
+    """Alike in every loss, whatever constant it is off by; and the teacher is not asked."""
+    batch = batch_for(method)
+    expected = method(batch, now())
+    taught = method.get_submodule("teacher")(batch.inputs) + torch.linspace(-5, 5, ROWS)[:, None]
+    method.teacher.net = None
+    method.compile(fullgraph=True, backend=CompileCounter())
+    torch.testing.assert_close(method(batch._replace(taught=taught), now()), expected)
 
 
 @pytest.mark.parametrize(

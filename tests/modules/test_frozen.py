@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from cohobate.core import Batch
 from cohobate.models import Classifier
 from cohobate.modules import EMA, Frozen, frozen_keys
 
@@ -38,6 +39,15 @@ def test_frozen_traces_without_gradients():
     torch.testing.assert_close(trace.logits, model(images))
     values = (trace.logits, trace.embedding, *trace.stages)
     assert not any(value.requires_grad for value in values)
+
+
+def test_frozen_says_what_is_known_already():
+    model = Classifier("cifar_resnet8", 5)
+    frozen, images = Frozen(model), torch.rand(2, 3, 32, 32)
+    batch = Batch(images, torch.zeros(2), torch.arange(2))
+    assert torch.equal(frozen.of(batch, images), model(images))
+    taught = torch.rand(2, 5)
+    assert frozen.of(batch._replace(taught=taught), images) is taught
 
 
 def test_frozen_keys(net):

@@ -91,7 +91,7 @@ def sweep(
     network = deepcopy(network).eval().requires_grad_(False)
     hits = torch.zeros(2, len(epsilons), dtype=torch.int64)
     count = 0
-    for images, targets, ids, _ in batches:
+    for images, targets, ids, *_ in batches:
         count += len(images)
         slope = gradient(network, images, targets)
         draws = uniform(seed, 0, ids, 0, images[0].numel()).view_as(images)

@@ -42,7 +42,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
 ) -> None:
     """Score a trained network on a split of its data."""
-    from cohobate.train import evaluate
+    from cohobate.scores import evaluate
 
     scores = evaluate(folder, split, settings or [])
     show(["score", split], [(name, number(name, value)) for name, value in scores.items()])

@@ -19,6 +19,8 @@ class KD(Method[Classifier]):
     alpha: weight of the distillation term, which carries the factor T².
     """
 
+    recalls = "top"
+
     def __init__(
         self,
         model: Classifier,
@@ -38,5 +40,5 @@ class KD(Method[Classifier]):
         label = batch.labels(self.model.num_classes)
         return {
             "ce": self.gamma * F.cross_entropy(logits, label),
-            "kd": self.alpha * kl(logits, self.teacher(images), self.temperature),
+            "kd": self.alpha * kl(logits, self.teacher.of(batch, images), self.temperature),
         }

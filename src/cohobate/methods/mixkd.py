@@ -34,6 +34,8 @@ class MIXKD(Method[Classifier]):
     Differs from the paper: the share is exact, and the deviation is kept from zero.
     """
 
+    recalls = "all"  # the deviation is that over all classes
+
     def __init__(
         self,
         model: Classifier,
@@ -55,6 +57,8 @@ class MIXKD(Method[Classifier]):
             kind = Mixup if mixing == "mixup" else CutMix
             self.mix = kind(alpha=beta, share=share, per=per, variant=variant)
         self.standardise = standardise
+        if standardise == "none":
+            self.recalls = "top"
         self.temperature, self.gamma, self.alpha = temperature, gamma, alpha
         floor = log(1 + (model.num_classes - 1) * exp(-sqrt(model.num_classes)))
         if standardise == "both" and floor > 0.05:
@@ -65,7 +69,7 @@ class MIXKD(Method[Classifier]):
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         images = batch.inputs
-        student, teacher = self.model(images), self.teacher(images)
+        student, teacher = self.model(images), self.teacher.of(batch, images)
         label = batch.labels(self.model.num_classes)
         scaled = standardised(student)
         if self.standardise == "none":
