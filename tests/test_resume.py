@@ -204,9 +204,9 @@ def test_a_signal_in_any_step_loses_no_row(smoke, monkeypatch, tmp_path, at):
         if self.step == at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Training, "_step", step)
+    monkeypatch.setattr(Training, "advance", step)
     assert smoke(tmp_path / "cut", *given, epochs=3).code == 128 + signal.SIGTERM
-    monkeypatch.setattr(Training, "_step", before)
+    monkeypatch.setattr(Training, "advance", before)
     assert smoke(tmp_path / "cut", *given, epochs=3).code == 0
     weights = [tmp_path / name / "model.safetensors" for name in ("whole", "cut")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -67,7 +67,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
             display.say(doubt)
     fabric.barrier()
     with _out_of_memory_told(run, config):
-        _speed_up(run, config, machine, method, data, fabric, display, len(loader))
+        _speed_up(run, config, machine, method, data, fabric, display, len(loader), bool(recall))
         backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
         training = Training(
             fabric,
@@ -202,14 +202,20 @@ def _speed_up(
     fabric: Fabric,
     display: Lines,
     batches: int,
+    recalls: bool,
 ) -> None:
-    """Readies the method for the device, and compiles it where that is wanted or found to pay."""
+    """Readies the method for the device, and compiles it where that is wanted or found to pay.
+
+    recalls: whether the method is told what its teacher says.
+    """
     fast.prepare(method.to(fabric.device))
     fast.fold(method, example(method, data.size, 2, fabric.device))
     compiles = machine.compile
     if compiles is None:
         anchors = config.data.batch_size // fabric.world_size
         batch = example(method, data.size, anchors, fabric.device)
+        if recalls:
+            batch = batch._replace(taught=batch.labels(len(data.classes)))
         steps = batches * config.optim.epochs
         compiles, reason = fabric.broadcast(fast.decide(method, fabric, batch, steps, display.say))
         if fabric.is_global_zero:

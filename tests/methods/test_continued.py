@@ -39,7 +39,7 @@ def test_stopped_and_continued(name, smoke, monkeypatch, tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", step)
+        patch.setattr(Training, "advance", step)
         assert smoke(tmp_path / "cut", *given, epochs=2).code == 128 + signal.SIGTERM
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     shutil.rmtree(teacher, ignore_errors=True)  # a run that has begun has all of its teacher

@@ -292,9 +292,9 @@ def test_goes_on_to_the_same_bits(smoke, monkeypatch, tmp_path):
         if self.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Training, "_step", step)
+    monkeypatch.setattr(Training, "advance", step)
     assert smoke(tmp_path / "cut", *given, epochs=2).code == 128 + signal.SIGTERM
-    monkeypatch.setattr(Training, "_step", before)
+    monkeypatch.setattr(Training, "advance", before)
     assert smoke(tmp_path / "cut", *given, epochs=2).code == 0
     one, two = (tmp_path / name / "method.safetensors" for name in ("whole", "cut"))
     assert one.read_bytes() == two.read_bytes()
