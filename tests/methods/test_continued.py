@@ -31,7 +31,7 @@ def test_stopped_and_continued(name, smoke, monkeypatch, tmp_path):
     ran = smoke(tmp_path / "whole", *given, epochs=2)
     assert ran.code == 0, ran.err
 
-    before = Training._step
+    before = Training.advance
 
     def step(self, *arguments):
         before(self, *arguments)

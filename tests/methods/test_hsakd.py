@@ -285,7 +285,7 @@ def test_goes_on_to_the_same_bits(smoke, monkeypatch, tmp_path):
     assert smoke(teacher, "method.name=hsakd_teacher", *FEW).code == 0
     given = ("method.name=hsakd", f"method.teacher={teacher}", *FEW)
     assert smoke(tmp_path / "whole", *given, epochs=2).code == 0
-    before = Training._step
+    before = Training.advance
 
     def step(self, *arguments):
         before(self, *arguments)
