@@ -76,7 +76,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     """
     notes = []
     kind = find_method(config.method.name)
-    method = options(kind, "method", config.method.options)
+    method = kind.complete(options(kind, "method", config.method.options))
     if method.get(kind.kept_by) and not (config.init or config.model.pretrained):
         raise ValueError(
             f"method.{kind.kept_by}=true keeps the network as it is, so start from a trained one:"
