@@ -85,6 +85,18 @@ MISTAKES = {
     ),
     "init": (["init=nowhere"], ["init=nowhere"]),
     "freeze": (["model.freeze=9"], ["model.freeze=9", "3 stages"]),
+    "too few to mix": (
+        ["method.name=mixup", "method.share=0.1", "data.batch_size=4"],
+        ["share=0.1: of a batch of 4 no image would be mixed", "batches of 6 or more"],
+    ),
+    "nobody to mix with": (
+        ["mix.name=cutmix", "data.batch_size=1"],
+        ["share=1: of a batch of 1 no image would be mixed", "batches of 2 or more"],
+    ),
+    "ramp": (
+        ["method.name=frskd", "method.ramp_start=0.5"],
+        ["ramp_end=0 lies before ramp_start=0.5"],
+    ),
     "milestones": (["optim.schedule=step"], ["optim.milestones"]),
     "weights": (["data.class_weights=[1, 2]"], ["data.class_weights", "10 numbers"]),
     "pretrained": (["model.pretrained=true"], ["pretrained weights of 'cifar_resnet8'"]),
@@ -160,7 +172,7 @@ def test_a_truncated_image_is_named_or_skipped(smoke, tmp_path):
     assert "data.skip_bad=true" in ran.err
     ran = smoke(tmp_path / "run", *given, "data.skip_bad=true")
     assert ran.code == 0, ran.err
-    assert "1 unreadable" in ran.out
+    assert "1 unreadable image skipped: bee/3.png" in ran.out
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "LA"])
