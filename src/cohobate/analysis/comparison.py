@@ -192,7 +192,8 @@ def warnings(groups: list[Group]) -> list[str]:
     if len(sets := data_sets(groups)) > 1:
         told.insert(
             0,
-            f"accuracies on {', '.join(sets)} are not to be compared: the rows of each are ranked for themselves",
+            f"accuracies on {', '.join(sets)} are not to be compared: the rows of each are"
+            " ranked for themselves",
         )
     machines = [run.environment for group in groups for run in group.runs]
     told += [
