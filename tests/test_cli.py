@@ -35,7 +35,19 @@ MISTAKES = {
         ["model.arch=resnet181"],
         ["resnet181", "did you mean 'resnet18'", "cohobate models"],
     ),
-    "model option": (["model.drop_pth=0.1"], ["cifar_resnet8", "drop_pth"]),
+    "model option": (
+        ["model.drop_pth=0.1"],
+        ["model 'cifar_resnet8'", "'drop_pth': did you mean 'drop_rate'? choose from drop_rate, "],
+    ),
+    "timm model option": (
+        ["model.arch=resnet10t", "model.drop_pth_rate=0.1"],
+        ["'resnet10t': unknown option of [model] 'drop_pth_rate': did you mean 'drop_path_rate'?"],
+    ),
+    "model option's type": (["model.drop_rate=a"], ["model 'cifar_resnet8' cannot be built with"]),
+    "method without options": (
+        ["method.foo=1"],
+        ["unknown option of [method] 'foo': 'supervised' takes no options"],
+    ),
     "data set": (["data.name=cifr10"], ["cifr10", "did you mean 'cifar10'", "folder"]),
     "setting": (["optim.epoch=3"], ["epoch", "did you mean 'epochs'"]),
     "table": (["optimizer.lr=3"], ["optimizer"]),
@@ -48,13 +60,24 @@ MISTAKES = {
     "batch": (["data.batch_size=5000"], ["data.batch_size=5000", "larger than"]),
     "augmentation": (["data.augment=['flipp']"], ["flipp", "did you mean 'flip'"]),
     "per class": (["data.per_class=5000"], ["data.per_class=5000"]),
-    "teacher": (["method.name=kd"], ["method.teacher=RUN_FOLDER"]),
+    "teacher": (["method.name=kd"], ["kd needs a teacher: method.teacher=RUN_FOLDER"]),
     "teacher folder": (["method.name=kd", "method.teacher=nowhere"], ["nowhere", "cohobate train"]),
     "mixing": (["mix.name=mixpu"], ["mixpu", "did you mean 'mixup'"]),
     "two mixings": (["method.name=mixskd", "mix.name=mixup"], ["mixskd", "mix.name=none"]),
     "timm teacher": (
         ["method.name=kd", "method.teacher=timm:cifar_resnet8"],
-        ["pretrained weights of 'cifar_resnet8'", "or give a RUN_FOLDER as teacher"],
+        [
+            "method.teacher=timm:cifar_resnet8: the pretrained weights of 'cifar_resnet8'",
+            "or give a RUN_FOLDER as teacher",
+        ],
+    ),
+    "unknown timm teacher": (
+        ["method.name=kd", "method.teacher=timm:resnet181"],
+        ["method.teacher=timm:resnet181: unknown model 'resnet181': did you mean 'resnet18'?"],
+    ),
+    "timm teacher without heads": (
+        ["method.name=hsakd", "method.teacher=timm:resnet18"],
+        ["method.teacher=timm:resnet18: a network of timm's has no auxiliary heads"],
     ),
     "nothing to keep": (
         ["method.name=hsakd_teacher", "method.frozen=true"],
@@ -62,6 +85,18 @@ MISTAKES = {
     ),
     "init": (["init=nowhere"], ["init=nowhere"]),
     "freeze": (["model.freeze=9"], ["model.freeze=9", "3 stages"]),
+    "too few to mix": (
+        ["method.name=mixup", "method.share=0.1", "data.batch_size=4"],
+        ["share=0.1: of a batch of 4 no image would be mixed", "batches of 6 or more"],
+    ),
+    "nobody to mix with": (
+        ["mix.name=cutmix", "data.batch_size=1"],
+        ["share=1: of a batch of 1 no image would be mixed", "batches of 2 or more"],
+    ),
+    "ramp": (
+        ["method.name=frskd", "method.ramp_start=0.5"],
+        ["ramp_end=0 lies before ramp_start=0.5"],
+    ),
     "milestones": (["optim.schedule=step"], ["optim.milestones"]),
     "weights": (["data.class_weights=[1, 2]"], ["data.class_weights", "10 numbers"]),
     "pretrained": (["model.pretrained=true"], ["pretrained weights of 'cifar_resnet8'"]),
@@ -137,7 +172,7 @@ def test_a_truncated_image_is_named_or_skipped(smoke, tmp_path):
     assert "data.skip_bad=true" in ran.err
     ran = smoke(tmp_path / "run", *given, "data.skip_bad=true")
     assert ran.code == 0, ran.err
-    assert "1 unreadable" in ran.out
+    assert "1 unreadable image skipped: bee/3.png" in ran.out
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "LA"])
@@ -172,6 +207,72 @@ def test_a_teacher_of_other_classes(smoke, tmp_path):
     ran = smoke(tmp_path / "run", "method.name=kd", f"method.teacher={tmp_path / 'teacher'}")
     assert ran.code == 2
     assert "knows 3 classes" in ran.err
+
+
+@pytest.fixture
+def plain(smoke, tmp_path):
+    """Trains a network on arrays of three classes by name; what tells a run of the same data."""
+
+    def train(name, *names) -> tuple:
+        root = tmp_path / f"{name}-data"
+        root.mkdir()
+        arrays(root, list(range(len(names))) * 8, classes=np.array(names))
+        given = ("data.name=npz", f"data.root={root}", "data.batch_size=4")
+        assert smoke(tmp_path / name, *given).code == 0
+        return given
+
+    return train
+
+
+@pytest.mark.parametrize("method", ["kd", "mixkd"])
+def test_a_teacher_whose_classes_have_other_names(smoke, plain, tmp_path, method):
+    plain("teacher", "ant", "bee", "fly")
+    teach = (f"method.name={method}", f"method.teacher={tmp_path / 'teacher'}")
+    given = plain("other", "bee", "ant", "fly")
+    ran = smoke(tmp_path / "run", *given, *teach)
+    assert ran.code == 2
+    assert f"method.teacher={tmp_path / 'teacher'} was trained on other classes" in ran.err
+    assert "its class 0 is 'ant', and that of the data 'bee'" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["kd", "mixkd"])
+def test_a_teacher_of_another_size(smoke, tmp_path, method):
+    few = ("data.per_class=4", "data.batch_size=16")
+    assert smoke(tmp_path / "teacher", *few).code == 0
+    teach = (f"method.name={method}", f"method.teacher={tmp_path / 'teacher'}")
+    ran = smoke(tmp_path / "run", *teach, *few, "data.size=48")
+    assert ran.code == 2
+    assert "takes images of 32 pixels, and the data has 48: set data.size=32" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_of_other_classes_is_not_kept(smoke, plain, tmp_path):
+    plain("two", "ant", "bee")
+    plain("three", "bee", "ant", "fly")
+    given = plain("data", "ant", "bee", "fly")
+    keep = ("method.name=hsakd_teacher", "method.frozen=true")
+    for start, reason in (
+        ("two", "their numbers differ"),
+        ("three", "its class 0 is 'bee', and that of the data 'ant'"),
+    ):
+        ran = smoke(tmp_path / "run", *given, *keep, f"init={tmp_path / start}")
+        assert ran.code == 2
+        assert f"init={tmp_path / start} was trained on other classes than 'npz'" in ran.err
+        assert reason in ran.err
+        assert "method.frozen=true" in ran.err
+        assert not (tmp_path / "run").exists()
+    assert smoke(tmp_path / "tuned", *given, f"init={tmp_path / 'two'}").code == 0
+    assert smoke(tmp_path / "kept", *given, *keep, f"init={tmp_path / 'data'}").code == 0
+
+
+def test_pretrained_weights_of_other_classes_are_not_kept(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: None)
+    keep = ("method.name=hsakd_teacher", "method.frozen=true", "model.pretrained=true")
+    ran = smoke(tmp_path / "run", *keep, "model.arch=resnet10t")
+    assert ran.code == 2
+    assert "model.pretrained=true was trained on other classes than 'digits' has" in ran.err
 
 
 def test_a_network_without_stages(smoke, tmp_path, monkeypatch):

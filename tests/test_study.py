@@ -67,9 +67,14 @@ def test_runs_of_several_files_go_by_their_names(tmp_path):
     first = run_file(tmp_path / "a.toml", "")
     second = run_file(tmp_path / "b.toml", "\n[sweep]\noptim.lr = [0.1]\n")
     assert names(study.plan([first, second])) == ["a/seed0", "b-lr=0.1/seed0"]
-    twin = run_file(tmp_path / "other" / "a.toml", "")
-    with pytest.raises(ValueError, match="the same name"):
-        study.plan([first, twin])
+    twin = run_file(tmp_path / "other" / "a.toml", "\n[sweep]\noptim.lr = [0.2]\n")
+    assert names(study.plan([first, second, twin])) == [
+        *("a/seed0", "b-lr=0.1/seed0", "other-a-lr=0.2/seed0"),
+    ]
+    far = run_file(tmp_path / "third" / "deep" / "a.toml", "")
+    assert names(study.plan([twin, far])) == ["other-a-lr=0.2/seed0", "third-deep-a/seed0"]
+    with pytest.raises(ValueError, match="give each once, or copy one under another name"):
+        study.plan([first, first])
 
 
 @pytest.mark.parametrize(
@@ -152,6 +157,10 @@ MISTAKES = {
     "method": ([SMOKE, "--methods", "mixskdd"], "did you mean 'mixskd'"),
     "option": ([SMOKE, "--sweep", "method.alhpa=1,2"], "unknown option of [method] 'alhpa'"),
     "value": ([SMOKE, "--sweep", "optim.lr=0.1,-1"], "optim.lr=-1"),
+    "option of none": (
+        [SMOKE, "--sweep", "method.foo=1,2"],
+        "'supervised' takes no options",
+    ),
     "no values": ([SMOKE, "--sweep", "optim.lr"], "is no setting"),
     "no file": (["nowhere.toml"], "there is no run file nowhere.toml"),
 }

@@ -2,10 +2,11 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -21,7 +22,7 @@ from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules.mixing import MIXINGS
 from cohobate.tasks import TASKS
-from cohobate.weights import start_from
+from cohobate.weights import class_names, start_from
 
 
 def find_method(name: str) -> type[Method]:
@@ -61,7 +62,11 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
         name = str(first["loc"][0])
         if first["type"] == "missing" and name == "teacher":
             raise ValueError(
-                f"{place} needs a teacher: {place}.teacher={teacher_choices(hints[name])}"
+                f"{method_name(kind)} needs a teacher: {place}.teacher={teacher_choices(hints[name])}"
+            ) from None
+        if first["type"] == "extra_forbidden" and not known:
+            raise ValueError(
+                f"unknown option of [{place}] {name!r}: {method_name(kind)!r} takes no options"
             ) from None
         if first["type"] == "extra_forbidden":
             raise unknown(f"option of [{place}]", name, known) from None
@@ -76,7 +81,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     """
     notes = []
     kind = find_method(config.method.name)
-    method = options(kind, "method", config.method.options)
+    method = kind.complete(options(kind, "method", config.method.options))
     if method.get(kind.kept_by) and not (config.init or config.model.pretrained):
         raise ValueError(
             f"method.{kind.kept_by}=true keeps the network as it is, so start from a trained one:"
@@ -150,10 +155,41 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         **wanted.options,
     )
     _check_size(network, data.size)
-    if config.init:
-        start_from(network, str(named_folder("init", config.init, "RUN_FOLDER or a run file")))
+    _start(config, network, data)
     network.freeze(wanted.freeze)
     return network
+
+
+def _start(config: RunConfig, network: Classifier, data: ImageSet) -> None:
+    """Loads the weights of `init`.
+
+    Raises ValueError where the method keeps the network as it is, and its classifier is not of the
+    data's classes.
+    """
+    fits, names = True, data.classes
+    if config.init:
+        init = named_folder("init", config.init, "RUN_FOLDER or a run file")
+        fits, names = start_from(network, str(init)), class_names(init) or names
+    elif config.model.pretrained:
+        fits = network.net.pretrained_cfg.get("num_classes") == len(data.classes)
+    kept_by = find_method(config.method.name).kept_by
+    if config.method.options.get(kept_by):
+        other = other_class(names, data.classes) if fits else "their numbers differ"
+        if other:
+            start = f"init={config.init}" if config.init else "model.pretrained=true"
+            raise ValueError(
+                f"{start} was trained on other classes than {data.name!r} has ({other}), and"
+                f" method.{kept_by}=true would keep a classifier of none of them: start from a"
+                f" network that was trained on this data, or set method.{kept_by}=false"
+            )
+
+
+def other_class(names: Sequence[str], classes: Sequence[str]) -> str:
+    """What tells the classes of a trained network from those of the data; "" where they are the same."""
+    for number, (theirs, ours) in enumerate(zip_longest(names, classes)):
+        if theirs != ours:
+            return f"its class {number} is {theirs!r}, and that of the data {ours!r}"
+    return ""
 
 
 @torch.no_grad()

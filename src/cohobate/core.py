@@ -163,6 +163,11 @@ class Method(nn.Module, ABC, Generic[M]):
         super().__init__()
         self.model = model
 
+    @classmethod
+    def complete(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """All options of a run, with the defaults that hang on other options written out."""
+        return options
+
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         """The named losses of one batch, each a scalar, already weighted."""

@@ -1,4 +1,4 @@
-"""What a run would be, told without its data and before anything is computed."""
+"""What a run would be, told before anything is computed; only a `folder` or `npz` is read for it."""
 
 from typing import NamedTuple
 

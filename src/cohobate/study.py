@@ -48,10 +48,8 @@ def plan(
     seeds: how many, counted from that of the file; takes the place of its sweep of `seed`.
     Raises ValueError where a file, a setting or a combination is not as it should be.
     """
-    if len({file.stem for file in files}) < len(files):
-        raise ValueError("two run files have the same name, and their runs would share a folder")
     planned: dict[str, Planned] = {}
-    for file in files:
+    for file, stem in zip(files, _stems(files)):
         varied = {**_own_sweeps(file), **(sweeps or {})}
         first = settings.load(file, overrides).seed
         chosen = varied.pop("seed", [first])
@@ -62,9 +60,29 @@ def plan(
             point = dict(zip(names, values))
             config = settings.load(file, [*overrides, *point.items(), ("seed", seed)])
             config = build.resolve(config)[0]
-            title = _title(config, point, file.stem if len(files) > 1 else "")
+            title = _title(config, point, stem if len(files) > 1 else "")
             planned.setdefault(config.toml(), Planned(Path(title, f"seed{seed}"), config))
     return sorted(planned.values(), key=lambda run: run.config.seed)
+
+
+def _stems(files: Sequence[Path]) -> list[str]:
+    """A name for each run file; of files of one name, with the folders that set them apart.
+
+    Raises ValueError where nothing does.
+    """
+    stems = []
+    for file in files:
+        twins = [other.resolve().parts for other in files if other.stem == file.stem]
+        shared = set.intersection(*map(set, twins))
+        apart = [part for part in file.resolve().parts[:-1] if part not in shared]
+        stems.append("-".join([*apart, file.stem]))
+    for stem, file in zip(stems, files):
+        if stems.count(stem) > 1:
+            raise ValueError(
+                f"{file} and another run file cannot be told apart by name or folder, and their runs"
+                " would share a folder: give each once, or copy one under another name"
+            )
+    return stems
 
 
 def default_folder(files: Sequence[Path]) -> Path:

@@ -19,6 +19,8 @@ from cohobate.weights import load_network, load_timm
 
 DESCRIBED_BY = ("config.json", "config.toml")
 """The files of a run that tell its network, and its method, but for the weights."""
+TIMM = "timm:"
+"""What the name of a network of timm's follows, where it is a teacher."""
 
 
 def find(
@@ -35,24 +37,37 @@ def find(
         new weights, and what `reference` stands for need not be there any more.
     Raises ValueError where it is not there, or does not fit the data.
     """
-    weights = described is None
-    if reference.startswith("timm:") and not issubclass(kind, Method):
-        name = reference.removeprefix("timm:")
-        network = built = load_timm(name, len(data.classes), weights=weights)
-    else:
-        folder = described or _teacher_folder(reference, kind)
-        if issubclass(kind, Method):
-            built = load_method(folder, kind, weights=weights)
-            network = built.model
-        else:
-            network = built = load_network(folder, weights=weights)
-    _check_teacher(reference, network, data, kind)
+    built = _open(reference, data, kind, described)
+    network = built.model if issubclass(kind, Method) else built
+    _check_teacher(reference, network, data)
+    _check_names(reference, network, data)
     return built
+
+
+def _open(
+    reference: str, data: ImageSet, kind: type[nn.Module], described: Path | None = None
+) -> Any:
+    """The teacher of `find`, whether it fits the data or not."""
+    weights = described is None
+    if reference.startswith(TIMM):
+        if issubclass(kind, Method):
+            raise ValueError(
+                f"method.teacher={reference}: a network of timm's has no auxiliary heads to teach"
+                f" with; give {build.teacher_choices(kind)}"
+            )
+        try:
+            return load_timm(reference.removeprefix(TIMM), len(data.classes), weights=weights)
+        except ValueError as error:
+            raise ValueError(f"method.teacher={reference}: {error}") from error
+    folder = described or _teacher_folder(reference, kind)
+    if issubclass(kind, Method):
+        return load_method(folder, kind, weights=weights)
+    return load_network(folder, weights=weights)
 
 
 def description(reference: str) -> dict[str, str]:
     """What `find` needs to build this teacher anew, but for its weights: files by name."""
-    if reference.startswith("timm:"):
+    if reference.startswith(TIMM):
         return {}
     folder = build.named_folder("method.teacher", reference, build.teacher_choices(Classifier))
     files = {name: folder / name for name in DESCRIBED_BY}
@@ -67,20 +82,30 @@ def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
     return folder
 
 
-def _check_teacher(
-    reference: str, network: Classifier, data: ImageSet, kind: type[nn.Module]
-) -> None:
-    """Raises ValueError where a teacher has other classes, or takes other images."""
+def _check_teacher(reference: str, network: Classifier, data: ImageSet) -> None:
+    """Raises ValueError where a teacher has more or fewer classes, or was made for other images."""
     if network.num_classes != len(data.classes):
         raise ValueError(
             f"method.teacher={reference} knows {network.num_classes} classes, and the data"
             f" {data.name!r} has {len(data.classes)}: choose a teacher that was trained on this data"
         )
-    fixed = issubclass(kind, Method) or network.net.pretrained_cfg.get("fixed_input_size")
-    if fixed and network.size != data.size:
+    fixed = network.net.pretrained_cfg.get("fixed_input_size")
+    if (fixed or not reference.startswith(TIMM)) and network.size != data.size:
         raise ValueError(
             f"method.teacher={reference} takes images of {network.size} pixels, and the data has"
             f" {data.size}: set data.size={network.size}"
+        )
+
+
+def _check_names(reference: str, network: Classifier, data: ImageSet) -> None:
+    """Raises ValueError where a teacher's classes have names, and not those of the data's."""
+    names = network.net.pretrained_cfg.get("label_names")
+    if not names or reference.startswith(TIMM):
+        return
+    if other := build.other_class(names, data.classes):
+        raise ValueError(
+            f"method.teacher={reference} was trained on other classes: {other}; choose a teacher"
+            " that was trained on this data"
         )
 
 
@@ -137,10 +162,12 @@ def imagined(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier)
     """`find`, on the meta device; one that is named by its run file need not have been trained."""
     path = Path(reference)
     if path.suffix != ".toml" or not path.is_file():
-        return find(reference, data, kind).to("meta")
+        built = _open(reference, data, kind).to("meta")
+        _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
+        return built
     config, _ = build.resolve(settings.load(path))
     built, _ = blueprint(config)
     if issubclass(kind, Method):
         _check_kind(reference, config, kind)
-    _check_teacher(reference, built.model, data, kind)
+    _check_teacher(reference, built.model, data)
     return built if issubclass(kind, Method) else built.model

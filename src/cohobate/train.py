@@ -23,6 +23,7 @@ from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys
+from cohobate.modules.mixing import check_rows
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
@@ -246,7 +247,8 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
 
 
 def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
-    """The training batches that a method wants, on this process."""
+    """The training batches that a method wants, on this process. Raises ValueError."""
+    check_rows(method.mix, config.data.batch_size // fabric.world_size)
     sampler = Sampler(
         data.train.targets,
         config.data.batch_size,

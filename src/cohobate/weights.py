@@ -51,8 +51,18 @@ def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
         raise ValueError(f"the network in {folder} is damaged: {error}") from error
 
 
-def start_from(network: Classifier, source: str) -> None:
-    """Loads the weights of a run folder or file; a classifier of other classes stays as it is."""
+def class_names(folder: Path) -> list[str]:
+    """The names of the classes that the network in a folder knows; none where it does not say."""
+    file = folder / "config.json"
+    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return facts.get("label_names") or []
+
+
+def start_from(network: Classifier, source: str) -> bool:
+    """Loads the weights of a run folder or file; a classifier of other classes stays as it is.
+
+    Returns whether the classifier was loaded, too.
+    """
     path = Path(source)
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
@@ -74,6 +84,7 @@ def start_from(network: Classifier, source: str) -> None:
             f" tensors differ, such as {strange[0]!r}"
         )
     network.net.load_state_dict({k: v for k, v in state.items() if k not in shapes}, strict=False)
+    return not shapes and not {*mine} - {*state}
 
 
 def export(

@@ -69,6 +69,27 @@ def test_no_difference_across_data_sets(make_run):
     assert "data.name differs: cifar10 in mixskd; digits in supervised" in comparison.warnings
 
 
+def test_data_sets_are_ranked_for_themselves(make_run):
+    other = {"data": {"name": "cifar10", "batch_size": 64}}
+    comparison = compare(
+        [
+            make_run("a", "kd", test=0.7),
+            make_run("b", "kd", test=0.9, config=other),
+            make_run("c", test=0.5, config=other),
+            make_run("d", test=0.6),
+        ]
+    )
+    assert [(group.data, row.top1) for group, row in zip(comparison.groups, comparison.rows)] == [
+        *(("digits", 0.6), ("digits", 0.7)),
+        *(("cifar10", 0.5), ("cifar10", 0.9)),
+    ]
+    assert comparison.warnings[0] == (
+        "accuracies on digits, cifar10 are not to be compared: the rows of each are ranked for"
+        " themselves"
+    )
+    assert not any("cifar10" in said and "digits" in said for said in comparison.findings)
+
+
 def test_without_baseline_or_validation_nothing_is_invented(make_run):
     (row,) = compare([make_run(method="kd", top1=())]).rows
     assert row.top1_sd is row.difference is row.best_val is row.last_val is None

@@ -183,7 +183,8 @@ def test_bad_images_are_skipped_and_counted(folder, truncate):
     assert torch.bincount(data.train.targets).tolist() == [10, 4]
     assert (len(data.val), len(data.test)) == (7, 10)
     assert data.notes == (
-        "7 unreadable images skipped: 000.png, 001.png, 002.png, 003.png, 004.png, …",
+        "7 unreadable images skipped: bees/000.png, bees/001.png, bees/002.png, bees/003.png,"
+        " bees/004.png, …",
     )
 
 

@@ -1,5 +1,6 @@
 """FRSKD and its union with SLA, against their formulas written with loops in float64."""
 
+import json
 from math import exp, pi, sqrt
 from typing import Any
 
@@ -23,11 +24,13 @@ from test_values import (
 )
 from torch import nn
 
-from cohobate.core import Progress
+from cohobate import config
+from cohobate.core import Batch, Progress
 from cohobate.losses import total
-from cohobate.methods.frskd import FRSKD, FitNet, Overhaul, margin
+from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.models import Classifier, Trace
+from cohobate.modules.distance import FitNet, Overhaul, margin
 
 TERMS = ["ce", "teacher_ce", "kd", "feature"]
 
@@ -245,6 +248,41 @@ def test_frskd_ramp(model, batch):
     assert total(rising(batch, NOW._replace(epoch=0, step=0)).values()).isfinite()
 
 
+@pytest.mark.parametrize("kind", [FRSKD, FRSKDSLA])
+def test_a_ramp_that_never_begins_or_ends_before_is_refused(model, kind):
+    with pytest.raises(ValueError, match=r"ramp_end=0.2 lies before ramp_start=0.5"):
+        kind(model, ramp_start=0.5, ramp_end=0.2)
+    with pytest.raises(ValueError, match=r"ramp_start=1 is the end of the training"):
+        kind(model, ramp_start=1.0, ramp_end=1.0)
+
+
+FEATURES = ["attention", "fitnet", "overhaul"]
+
+
+@pytest.mark.parametrize("kind", [FRSKD, FRSKDSLA])
+@pytest.mark.parametrize("feature", FEATURES)
+def test_the_feature_term_begins_at_the_order_of_the_cross_entropy(model, kind, feature):
+    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    batch = Batch(images, torch.arange(16) % CLASSES, torch.arange(16))
+    losses = kind(model, feature=feature)(batch, NOW)
+    backbone = [p for name, p in model.named_parameters() if "head" not in name]
+
+    def size(name: str) -> float:
+        found = torch.autograd.grad(losses[name], backbone, allow_unused=True, retain_graph=True)
+        return sqrt(sum(float(g.square().sum()) for g in found if g is not None))
+
+    assert 0.1 < size("feature") / size("ce") < 10
+
+
+@pytest.mark.parametrize("feature, beta", [("fitnet", 2.0), ("overhaul", 2e-4)])
+def test_a_run_learns_with_the_weight_of_its_distance_and_writes_it(smoke, tmp_path, feature, beta):
+    ran = smoke(tmp_path, "method.name=frskd", f"method.feature={feature}", epochs=2)
+    assert ran.code == 0, ran.err
+    assert config.load(tmp_path / "config.toml").method.options["beta"] == beta
+    last = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    assert json.loads(last)["test/top1"] > 0.3  # of ten classes
+
+
 def test_frskd_has_the_settings_of_cifar(model):
     method = FRSKD(model)
     assert (method.temperature, method.alpha, method.beta) == (4.0, 2.0, 100.0)
@@ -306,6 +344,25 @@ def test_frskd_sla(model, batch, mix):
     for name, loss in losses.items():
         assert expected[name] > 1e-3
         assert loss.item() == pytest.approx(expected[name], rel=1e-4), name
+
+
+@pytest.mark.parametrize("feature", [*FEATURES, "none"])
+def test_frskd_sla_has_the_distances_of_frskd(model, batch, feature):
+    method = FRSKDSLA(model, feature=feature, constant=12, width=7)
+    losses = method(batch, NOW)
+    assert ("feature" in losses) == (feature != "none")
+    total(losses.values()).backward()
+    assert all(p.grad is not None for p in method.self_teacher.parameters())
+
+
+def test_frskd_sla_rises_as_frskd_does(model, batch):
+    plain, rising = FRSKDSLA(model), FRSKDSLA(model, ramp_start=0.5, ramp_end=1.0)
+    rising.load_state_dict(plain.state_dict())
+    progress = Progress(torch.tensor(0), 4, torch.tensor(0), 4)
+    before, after = plain(batch, progress), rising(batch, progress)
+    for name, loss in before.items():
+        scale = 0.0 if name in ("kd", "feature") else 1.0
+        assert after[name].item() == pytest.approx(scale * loss.item(), rel=1e-5), name
 
 
 def test_frskd_sla_gradients(model, batch):

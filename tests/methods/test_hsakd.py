@@ -127,6 +127,18 @@ def test_student(student, batch, mix, temperature):
 
 
 @MIXES
+def test_student_whose_heads_see_the_labels(student, batch, mix):
+    batch = batch._replace(mix=mix)
+    plain = values(student(batch, NOW))
+    student.head_ce = 0.5
+    losses = values(student(batch, NOW))
+    _, joint = predictions(student.model, student.heads, batch)
+    found = sum(cross_entropy(q, labels(batch)[1]) for q in joint)
+    assert losses.pop("head_ce") == pytest.approx(0.5 * found, rel=1e-5)
+    assert losses == pytest.approx(plain, rel=1e-5)
+
+
+@MIXES
 @pytest.mark.parametrize("peers", [2, 3])
 def test_online(model, batch, mix, peers):
     method, batch = sharp(HSSAKD(model, peers=peers)), batch._replace(mix=mix)
@@ -251,7 +263,8 @@ def test_from_teacher_to_student_on_the_command_line(smoke, cohobate, tmp_path):
     assert smoke(teacher, "method.name=hsakd_teacher", *FEW).code == 0
     ran = smoke(tmp_path / "run", "method.name=hsakd", f"method.teacher={teacher}", *FEW)
     assert ran.code == 0, ran.err
-    assert "3 auxiliary heads: copies of the remaining stages" in ran.out
+    for whose in ("student", "teacher"):
+        assert f"the {whose}'s 3 auxiliary heads: copies of the remaining stages" in ran.out
     taught, frozen = (
         load_file(path)
         for path in (teacher / "method.safetensors", tmp_path / "run/frozen.safetensors")

@@ -389,7 +389,9 @@ def test_unknown_model(arch, words):
 
 @pytest.mark.parametrize("arch", ["resnet10t", "cifar_vgg8", "test_vit", "efficientnet_b0"])
 def test_unknown_option(arch):
-    with pytest.raises(ValueError, match=rf"model '{arch}' does not take \[model\] 'wings'"):
+    with pytest.raises(
+        ValueError, match=rf"model '{arch}': unknown option of \[model\] 'wings': .*drop_rate"
+    ):
         Classifier(arch, CLASSES, wings=2)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cohobate.modules.mixing import CutMix, Mixup
+from cohobate.modules.mixing import CutMix, Mixup, check_rows
 
 EVERY = [kind(per=per) for kind, per in product((Mixup, CutMix), ("batch", "sample"))]
 
@@ -53,6 +53,24 @@ def test_released_code_mixes_more_than_it_says(kind, share, mixed):
         for _ in range(300)
     ]
     assert np.mean(counts) == pytest.approx(mixed, abs=0.01)
+
+
+def test_released_code_keeps_a_tenth_of_ten_rows():
+    """1 - 0.9 is a little less than 0.1, and of ten rows still leaves one alone."""
+    mixing = Mixup(alpha=5, share=0.9, variant="released")
+    assert int((mixing.draw(images(10), generator=generator()).weight == 1).sum()) == 1
+
+
+@pytest.mark.parametrize("kind", [Mixup, CutMix])
+@pytest.mark.parametrize("share, least", [(0.1, 6), (0.25, 3), (0.5, 2), (1.0, 2), (0.01, 51)])
+def test_a_batch_of_which_no_row_is_mixed_is_refused(kind, share, least):
+    mixing = kind(share=share, alpha=20)
+    with pytest.raises(ValueError, match=f"share={share:g}: .* batches of {least} or more"):
+        check_rows(mixing, least - 1)
+    check_rows(mixing, least)
+    mixed = mixing.draw(images(least, 64, 64), generator=generator()).weight < 1
+    assert mixed.any()
+    check_rows(kind(share=0), 1)
 
 
 def test_released_code_may_mix_a_row_with_itself():

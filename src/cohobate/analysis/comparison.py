@@ -26,6 +26,10 @@ class Group:
         return self.runs[0].settings
 
     @property
+    def data(self) -> str:
+        return self.settings["data.name"]
+
+    @property
     def is_baseline(self) -> bool:
         return self.settings["method.name"] == BASELINE and not self.settings.get("mix.name")
 
@@ -63,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of finished runs and their rows, baseline first, then the best; and what to be wary of."""
+    """Groups of finished runs and their rows, by data set, baseline first, then the best; and what to be wary of."""
 
     groups: list[Group]
     rows: list[Row]
@@ -98,9 +102,15 @@ def compare(paths: Iterable[str | Path]) -> Comparison:
         raise ValueError("; ".join(["no finished run to compare", *unfinished]))
     groups = group(finished)
     pairs = [(each, row(each, baseline_of(each, groups))) for each in groups]
-    pairs.sort(key=lambda pair: (not pair[0].is_baseline, -pair[1].top1))
+    sets = data_sets(groups)
+    pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].top1))
     groups, rows = map(list, zip(*pairs))
     return Comparison(groups, rows, unfinished + warnings(groups))
+
+
+def data_sets(groups: list[Group]) -> list[str]:
+    """The names of the data that the groups are of, in the order of their first appearance."""
+    return list(dict.fromkeys(group.data for group in groups))
 
 
 def group(runs: Iterable[Run]) -> list[Group]:
@@ -179,6 +189,12 @@ def warnings(groups: list[Group]) -> list[str]:
         for name in differing(settings)
         if not name.startswith("method.")
     ]
+    if len(sets := data_sets(groups)) > 1:
+        told.insert(
+            0,
+            f"accuracies on {', '.join(sets)} are not to be compared: the rows of each are"
+            " ranked for themselves",
+        )
     machines = [run.environment for group in groups for run in group.runs]
     told += [
         difference(name, [place for group in groups for place in machine(name, group)])

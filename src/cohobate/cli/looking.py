@@ -16,7 +16,10 @@ def explain(
     file: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file.")],
     settings: Settings = None,
 ) -> None:
-    """Tell what a run is made of and what it costs, without its data and before any training."""
+    """Tell what a run is made of and what it costs, before any training.
+
+    The data need not be there, but for a folder or arrays of your own, whose classes are counted.
+    """
     from cohobate import build, config
     from cohobate.explain import explain
 

@@ -41,8 +41,10 @@ def readable(found: Found, skip_bad: bool) -> Found:
         kept = [row for row, path in enumerate(split.images) if path not in bad]
         return split.take(torch.tensor(kept, dtype=torch.int64))
 
-    names = ", ".join(fault.path.name for fault in faults[:5]) + (", …" if len(faults) > 5 else "")
-    found = found.each(good).noting(f"{len(faults)} unreadable images skipped: {names}")
+    names = ["/".join(fault.path.parts[-2:]) for fault in faults[:5]]  # CLASS/FILE
+    listed = ", ".join(names) + (", …" if len(faults) > 5 else "")
+    what = "1 unreadable image" if len(faults) == 1 else f"{len(faults)} unreadable images"
+    found = found.each(good).noting(f"{what} skipped: {listed}")
     counts = torch.bincount(found.train.targets, minlength=len(found.classes))
     if counts.min() == 0:
         raise ValueError(

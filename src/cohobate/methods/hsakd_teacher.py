@@ -20,7 +20,9 @@ class HSAKDTeacher(Method[Classifier]):
 
     Differs from the paper: frozen, the term CE(z, y), which trains nothing, is left out. The last
     epoch counts, not the best on the test set. Networks that are no chain of stages (transformers)
-    get generic branches in the place of copies of their stages.
+    get generic branches in the place of copies of their stages, and so does the head after the last
+    stage where that cannot be built once more: it can for the `cifar_` networks, and where it is a
+    row of two blocks or more (timm's ResNets).
     """
 
     kept_by = "frozen"

@@ -27,7 +27,9 @@ class HSSAKD(Method[Classifier]):
 
     Differs from the paper: the first network after the last epoch counts, not the better of the
     two on the test set. Networks that are no chain of stages (transformers) get generic branches
-    in the place of copies of their stages.
+    in the place of copies of their stages, and so does the head after the last stage where that
+    cannot be built once more: it can for the `cifar_` networks, and where it is a row of two blocks
+    or more (timm's ResNets).
     """
 
     def __init__(

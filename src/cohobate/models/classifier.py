@@ -1,5 +1,6 @@
 """Any timm network as an image classifier."""
 
+import inspect
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from cohobate.core import Batch, Losses, unknown
 from cohobate.models.trace import Stage, Trace, read, read_stages
 
 RGB = tuple[float, float, float]
+FOUND_OUT = ("num_classes", "in_chans")
+"""Options of timm's networks that are found out from the data."""
 CHAINS: dict[tuple[str, Stage], bool] = {}
 """Whether a network, by its spec, is a chain after a stage: found out once for all on the meta device."""
 
@@ -237,11 +240,26 @@ def create(
     try:
         return timm.create_model(arch, **options)
     except TypeError as error:
-        name = str(error).split("'")[1] if "'" in str(error) else str(error)
-        raise ValueError(f"model {arch!r} does not take [model] {name!r}: {error}") from error
+        name = str(error).partition("unexpected keyword argument '")[2].partition("'")[0]
+        if name not in options:
+            raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error
+        other = unknown("option of [model]", name, _options(arch))
+        raise ValueError(f"model {arch!r}: {other}") from error
     except Exception as error:
         if pretrained:
             sentence = str(error).partition("\n")[0].partition(". ")[0]
             reason = sentence or type(error).__name__
             raise Unavailable(arch, reason) from error
         raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error
+
+
+def _options(arch: str) -> list[str]:
+    """The options of a timm network that a run file can give, as far as its class tells."""
+    with torch.device("meta"):
+        net = timm.create_model(arch)
+    return [
+        parameter.name
+        for kind in type(net).__mro__[:-1]
+        for parameter in inspect.signature(kind).parameters.values()
+        if isinstance(parameter.default, str | int | float) and parameter.name not in FOUND_OUT
+    ]

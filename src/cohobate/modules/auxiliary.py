@@ -14,9 +14,10 @@ from cohobate.modules.branch import Branch
 class AuxiliaryHeads(nn.Module):
     """A classifier of `num_classes` on every stage of a network: its remaining stages once more.
 
-    The last stage has none that remain: its head is one more copy of itself, at stride 1. Where a
-    network is no chain of stages, or its last stage cannot be built again, generic branches of
-    separable convolutions take the place; `note` says which.
+    The last stage has none that remain: its head is one more copy of itself, at stride 1, for the
+    `cifar_` networks and where it is a row of two blocks or more (timm's ResNets). For other last
+    stages (RegNet, ConvNeXt, EfficientNet, DenseNet), and where a network is no chain of stages
+    (transformers), generic branches of separable convolutions take the place; `note` says which.
     """
 
     def __init__(self, model: Classifier, num_classes: int):

@@ -40,6 +40,7 @@ class BiFPN(nn.Module):
         constant: int | None = None,
     ):
         super().__init__()
+        self.channels = list(channels)
         self.widths = widths = [constant or width * count for count in channels]
         steps = list(pairwise(widths))
         self.lateral: Any = nn.ModuleList(map(_pointwise, channels, widths))

@@ -70,6 +70,18 @@ MIXINGS: dict[str, type[Mixing]] = {"cutmix": CutMix, "mixup": Mixup}
 """The mixings that [mix] in a run file can name."""
 
 
+def check_rows(mixing: Mixing | None, rows: int) -> None:
+    """Raises ValueError where, of a batch of so many rows, not one would be mixed with another."""
+    if not isinstance(mixing, Mixup | CutMix) or mixing.share == 0:
+        return
+    least = 2 if mixing.variant == "released" else max(2, int(0.5 / mixing.share) + 1)
+    if rows < least:
+        raise ValueError(
+            f"share={mixing.share:g}: of a batch of {rows} no image would be mixed with another;"
+            f" give each process batches of {least} or more (data.batch_size), or share=0"
+        )
+
+
 def _pairs(
     mixing: Mixup | CutMix, rows: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
@@ -78,7 +90,8 @@ def _pairs(
     draws = 1 if mixing.per == "batch" else rows
     weight = _beta(mixing.alpha, draws, generator).expand(rows).clone()
     if mixing.variant == "released":
-        kept = torch.randint(rows, (int((1 - mixing.share) * rows),), generator=generator)
+        count = int(round((1 - mixing.share) * rows, 6))  # 1 - 0.9 is less than 0.1
+        kept = torch.randint(rows, (count,), generator=generator)
         partner = order
     else:
         kept = torch.randperm(rows, generator=generator)[round(mixing.share * rows) :]
