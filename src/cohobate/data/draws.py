@@ -10,15 +10,15 @@ Word = TypeVar("Word", int, Tensor)
 
 
 def uniform(seed: int, epoch: int, ids: Tensor, view: int, count: int) -> Tensor:
-    """`count` numbers in [0, 1) for each image, (B, count) float32, the same bits on every device.
+    """`count` numbers in [0, 1) for each image, (..., count) float32, the same bits on every device.
 
-    ids: (B,) int64, below 2^32. An image's numbers depend on (seed, epoch, id, view) alone, not on
+    ids: (...) int64, below 2^32. An image's numbers depend on (seed, epoch, id, view) alone, not on
     its place in the batch, the process that asks or the order of asking.
     """
     first, second, third = (_key(salt, seed, epoch, view) for salt in range(3))
     rows = _mix((_mix(ids ^ first) + second) & _WORD)
     columns = _mix((torch.arange(count, device=ids.device) + third) & _WORD)
-    return (_mix(rows[:, None] ^ columns) >> 8).float() * 2**-24
+    return (_mix(rows[..., None] ^ columns) >> 8).float() * 2**-24
 
 
 def generator(*numbers: int) -> torch.Generator:

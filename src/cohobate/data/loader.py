@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from cohobate.core import Batch, cores
 from cohobate.data.augment import Augment
-from cohobate.data.images import SKIP, BadImage, Place, centre, parts
+from cohobate.data.images import SKIP, BadImage, Place, centre, dimensions, known, parts
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
+from cohobate.data.windows import Windows
 
 EVALUATED = 7 / 8
 """The share of a photograph's short side that evaluation looks at: 224 of 256 pixels."""
@@ -48,9 +49,13 @@ class TrainLoader:
         self.targets = split.targets.to(self.device)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
-            self.framed, self.source = False, _Memory(split.images, self.device)
+            images, window = split.images.to(self.device), self.augment.window
+            self.done = len(window or ())
+            self.source = (
+                Windows(images, window, self.augment, views) if window else _Memory(images)
+            )
         else:
-            self.framed = self.augment.frame is not None
+            self.done = 1 if self.augment.frame else 0
             files = _Files(split.images, size, augment=self.augment, views=views)
             self.source = _Workers(files, self.device, workers, lasting=True)
 
@@ -64,14 +69,12 @@ class TrainLoader:
         images: float32 in [0, 1], (B, 3, size, size), or (B, views, 3, size, size) for views > 1.
         """
         for ids, images in self.source.batches(epoch, self.sampler.rows(epoch)[start:]):
-            seen = [self._view(images, epoch, ids, view) for view in range(self.views)]
+            seen = [
+                self.augment(images[view if self.done else 0], epoch, ids, view, self.done)
+                for view in range(self.views)
+            ]
             views = seen[0] if self.views == 1 else torch.stack(seen, 1)
-            yield Batch(views.float().div_(255), self.targets[ids], ids)
-
-    def _view(self, images: Tensor, epoch: int, ids: Tensor, view: int) -> Tensor:
-        """One view (B, 3, S, S) of what the source gave: (B, views, 3, S, S) where it framed them."""
-        chosen = images[:, view if self.framed else 0]
-        return self.augment(chosen, epoch, ids, view, self.framed)
+            yield Batch(views.float().div_(255), self.targets.index_select(0, ids), ids)
 
 
 class EvalLoader:
@@ -101,7 +104,7 @@ class EvalLoader:
         self.rows = torch.arange(len(split))[mine].split(batch_size)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
-            self.source = _Memory(split.images, self.device)
+            self.source = _Memory(split.images.to(self.device))
         else:
             files = _Files(split.images, size, share=EVALUATED)
             self.source = _Workers(files, self.device, workers, lasting=False)
@@ -112,20 +115,20 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for ids, images in self.source.batches(0, self.rows):
-            yield Batch(images[:, 0].float().div_(255), self.targets[ids], ids)
+            yield Batch(images[0].float().div_(255), self.targets.index_select(0, ids), ids)
 
 
 class _Memory:
     """Images that lie on the device once, as one uint8 tensor."""
 
-    def __init__(self, images: Tensor, device: torch.device):
-        self.images = images.to(device)
+    def __init__(self, images: Tensor):
+        self.images = images
 
-    def batches(self, epoch: int, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each (B,) of `rows`: itself on the device, and the images (B, 1, 3, S, S)."""
+    def batches(self, epoch: int, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """For each (B,) of `rows`: itself on the device, and the images (B, 3, S, S)."""
         for row in rows:
             ids = row.to(self.images.device, non_blocking=True)
-            yield ids, self.images[ids][:, None]
+            yield ids, [self.images.index_select(0, ids)]
 
 
 class _Workers:
@@ -146,17 +149,20 @@ class _Workers:
             generator=torch.Generator(),  # else every epoch would draw from the global one
         )
 
-    def batches(self, epoch: int, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each (B,) of `rows`: itself on the device, and the images (B, 1 or views, 3, S, S).
+    def batches(
+        self, epoch: int, rows: Iterable[Tensor]
+    ) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
+        """For each (B,) of `rows`: itself on the device, and the images (B, 3, S, S) of each view.
 
-        Raises BadImage.
+        Where no step is done as files are read, one serves all views. Raises BadImage.
         """
         rows = list(rows)
         self.requests[:] = [(epoch, row.tolist()) for row in rows]
         for row, images in zip(rows, self.loader):
             if isinstance(images, BadImage):
                 raise BadImage(images.path, f"{images.reason}; {SKIP}")
-            yield row.to(self.device, non_blocking=True), images.to(self.device, non_blocking=True)
+            images = images.to(self.device, non_blocking=True)
+            yield row.to(self.device, non_blocking=True), images.unbind(1)
 
 
 def _leave_signals(_: int) -> None:
@@ -196,8 +202,10 @@ class _Files(Dataset):
             return error
 
     def _places(self, epoch: int, ids: Tensor) -> list[Place]:
-        """For each file, the boxes to read, given its width and height."""
+        """For each file, the boxes to read. Those that are drawn are drawn for all files at once."""
         if self.augment is None or self.augment.frame is None:
             return [partial(centre, share=self.share)] * len(ids)
-        views = [self.augment.draw(epoch, ids, view)[0] for view in range(self.views)]
-        return [partial(self.augment.frame.boxes, draws) for draws in torch.stack(views, 1)]
+        sizes = torch.tensor([dimensions(self.paths[row]) for row in ids.tolist()])
+        draws = [self.augment.draw(epoch, ids, view)[0] for view in range(self.views)]
+        boxes = [self.augment.frame.boxes(drawn, *sizes.split(1, 1)) for drawn in draws]
+        return [partial(known, chosen) for chosen in torch.stack(boxes, 1)]

@@ -89,7 +89,7 @@ class Classifier(nn.Module):
         return read(self.net, self.normalise(images), self.stages)
 
     def normalise(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        return (images - self.mean).div_(self.std)
 
     def freeze(self, depth: int | Literal["backbone"]) -> None:
         """Keeps the first `depth` stages with all before them, or all but the classifier, as they are.
