@@ -62,6 +62,15 @@ def test_boxes_where_no_shape_fits_are_central():
     assert boxes.tolist() == [[493, 0, 13, 10]]
 
 
+def test_boxes_of_many_sizes_are_those_of_each():
+    step = ResizedCrop()
+    numbers = draws(step)
+    sizes = torch.tensor([[500, 375], [64, 64], [37, 5011], [1000, 10]]).repeat(16, 1)
+    boxes = step.boxes(numbers, *sizes.split(1, 1))
+    for row, (width, height) in enumerate(sizes.tolist()):
+        assert torch.equal(boxes[row : row + 1], step.boxes(numbers[row : row + 1], width, height))
+
+
 def test_resized_crop_equals_resizing_one_by_one():
     step = ResizedCrop()
     numbers = draws(step)
@@ -105,6 +114,27 @@ def test_no_augmentation_is_no_change():
 def test_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"'crops': did you mean 'crop'\?.*flip"):
         Augment(["crops"], seed=0)
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_the_layout_of_the_images_does_not_matter(name):
+    laid = IMAGES.contiguous(memory_format=torch.channels_last)
+    ids, augment = torch.arange(64), Augment([name], seed=0)
+    assert torch.equal(augment(laid, 0, ids, 0), augment(IMAGES, 0, ids, 0))
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_the_images_given_stay_as_they_are(name):
+    given = IMAGES.clone()
+    Augment([name], seed=0)(given, 0, torch.arange(64), 0)
+    assert torch.equal(given, IMAGES)
+
+
+def test_steps_that_are_done_are_not_taken_again():
+    ids, augment = torch.arange(64), Augment(["crop", "flip"], seed=0)
+    cropped = Crop()(IMAGES, augment.draw(0, ids, 0)[0])
+    assert torch.equal(augment(cropped, 0, ids, 0, done=1), augment(IMAGES, 0, ids, 0))
+    assert torch.equal(augment(IMAGES, 0, ids, 0, done=2), IMAGES)
 
 
 @pytest.mark.parametrize("name", AUGMENTS)

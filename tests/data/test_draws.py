@@ -24,6 +24,10 @@ def test_depends_on_the_id_and_not_on_its_place():
     torch.testing.assert_close(draw(ids=ids), draw()[ids], rtol=0, atol=0)
 
 
+def test_ids_may_have_any_shape():
+    assert torch.equal(draw(ids=IDS.view(2, 100, 100)), draw().view(2, 100, 100, 3))
+
+
 def test_more_columns_leave_the_first_ones_alone():
     assert torch.equal(draw(count=22)[:, :3], draw(count=3))
 

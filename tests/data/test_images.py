@@ -107,6 +107,17 @@ def test_orientation(save, orientation):
     assert np.array_equal(read(path), np.array(upright.crop((8, 0, 40, 32))))
 
 
+@pytest.mark.parametrize("share", [1, 4])
+def test_orientation_of_a_jpeg(save, share):
+    """Also of one that is decoded at a smaller scale."""
+    upright, exif = picture(0, 480, 320), Image.Exif()
+    exif[0x0112] = 6
+    path = save(upright.transpose(Image.Transpose.ROTATE_90), "x.jpg", exif=exif, quality=95)
+    square = upright.crop((80, 0, 400, 320)).resize((320 // share, 320 // share))
+    apart = read(path, 320 // share).astype(int) - np.array(square)
+    assert np.abs(apart).mean() < 2
+
+
 def test_damaged_orientation_is_ignored(save):
     text_for_a_number = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0AB\0\0"
     path = save(picture(0, 48, 32), "x.jpg", exif=text_for_a_number)

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from pictures import picture
 from PIL import Image
 
 from cohobate.core import Batch
-from cohobate.data.images import BadImage
+from cohobate.data.images import BadImage, parts
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
@@ -98,6 +99,22 @@ def test_large_files_are_read_by_drawn_parts(tmp_path):
     red, green = batch.images[:, 0].mean((1, 2)), batch.images[:, 1].mean((1, 2))
     torch.testing.assert_close(red, (boxes[:, 0] + boxes[:, 2] / 2) / 400, rtol=0, atol=0.01)
     torch.testing.assert_close(green, (boxes[:, 1] + boxes[:, 3] / 2) / 240, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_files_of_different_sizes_are_read_as_each_alone(tmp_path, views):
+    sizes = [(40, 30), (30, 40), (300, 20), (64, 64)] * 4
+    paths = [tmp_path / f"{row}.png" for row in range(16)]
+    for row, path in enumerate(paths):
+        picture(row, *sizes[row]).save(path)
+    train = loader(Split(paths, torch.zeros(16).long()), ["resized_crop"], views=views)
+    (batch,) = train.epoch(0)
+    for row, seen in zip(batch.ids.tolist(), batch.images.view(16, views, 3, 32, 32)):
+        ids, frame = torch.tensor([row]), train.augment.frame
+        for view in range(views):
+            draws = train.augment.draw(0, ids, view)[0]
+            alone = parts(paths[row], partial(frame.boxes, draws), 32)[0]
+            assert torch.equal(seen[view], alone.float() / 255)
 
 
 @pytest.mark.parametrize("augment", [("crop", "flip"), ("resized_crop", "flip")])

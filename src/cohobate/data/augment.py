@@ -37,19 +37,19 @@ class Crop:
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         size = images.shape[-1]
-        padded = self.padded(images)
-        top, left = self.corners(draws, size)
+        pad = self.padding(size)
+        padded = F.pad(images, (pad, pad, pad, pad))
         first = torch.arange(len(images), device=images.device) * padded[0].numel()
+        top, left = self.corners(draws, size)
         return windows(padded, first + top * padded.shape[-1] + left, size)
 
-    def padded(self, images: Tensor) -> Tensor:
-        """Images (B, C, S, S) with the black around them that windows may show."""
-        pad = images.shape[-1] // 8
-        return F.pad(images, (pad, pad, pad, pad))
+    def padding(self, size: int) -> int:
+        """Pixels of black on each side."""
+        return size // 8
 
     def corners(self, draws: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Top and left (...) of the windows of draws (..., 2), in pixels of the padded images."""
-        top, left = (draws * (2 * (size // 8) + 1)).long().unbind(-1)
+        top, left = (draws * (2 * self.padding(size) + 1)).long().unbind(-1)
         return top, left
 
 
@@ -167,12 +167,9 @@ class Augment:
         return first if isinstance(first, ResizedCrop) else None
 
     @property
-    def window(self) -> tuple[Crop, Flip] | None:
-        """The first two steps, if together they choose a window of an image or its mirror image."""
-        match self.steps:
-            case [Crop() as crop, Flip() as flip, *_]:
-                return crop, flip
-        return None
+    def windowed(self) -> bool:
+        """Whether the first two steps choose a window of an image or of its mirror image."""
+        return [type(step) for step in self.steps[:2]] == [Crop, Flip]
 
     def __call__(self, images: Tensor, epoch: int, ids: Tensor, view: int, done: int = 0) -> Tensor:
         """One view of uint8 images (B, 3, S, S).

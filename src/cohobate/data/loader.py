@@ -49,11 +49,9 @@ class TrainLoader:
         self.targets = split.targets.to(self.device)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
-            images, window = split.images.to(self.device), self.augment.window
-            self.done = len(window or ())
-            self.source = (
-                Windows(images, window, self.augment, views) if window else _Memory(images)
-            )
+            images = split.images.to(self.device)
+            self.done = 2 if self.augment.windowed else 0  # steps that the source takes itself
+            self.source = Windows(images, self.augment, views) if self.done else _Memory(images)
         else:
             self.done = 1 if self.augment.frame else 0
             files = _Files(split.images, size, augment=self.augment, views=views)
