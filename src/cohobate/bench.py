@@ -13,12 +13,12 @@ from cohobate.display import Lines
 from cohobate.machine import environment, fast_precision
 from cohobate.stopwatch import (
     Case,
+    Memory,
     Ours,
     Reference,
     build_method,
     machine,
     matrix_rate,
-    peak,
     rates,
 )
 
@@ -110,12 +110,12 @@ def setting(case: Case) -> str:
 
 def _measure(case: Case) -> Row:
     fabric = machine().launch()
-    before = peak(fabric.device)
+    memory = Memory(fabric.device)
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(case, fabric, folder)
         for _ in range(3):
             ours.step()
-        memory = peak(fabric.device) - before
+        held = memory.used()
         alone = case.method == "supervised"
         plain = ours if alone else Ours(replace(case, method="supervised"), fabric, folder)
         sides = (ours, plain, Reference(case, fabric))
@@ -126,7 +126,7 @@ def _measure(case: Case) -> Row:
         images_per_second=mine,
         vs_supervised=1.0 if alone else mine / supervised,
         vs_eager_float32=mine / eager,
-        peak_memory_bytes=memory,
+        peak_memory_bytes=held,
         eager_peak_memory_bytes=0,
         data_wait=ours.data_wait,
         mfu=flops * mine / matrix_rate(fabric.device, fast_precision()),
@@ -135,11 +135,11 @@ def _measure(case: Case) -> Row:
 
 def _memory_of_reference(case: Case) -> int:
     fabric = machine().launch()
-    before = peak(fabric.device)
+    memory = Memory(fabric.device)
     reference = Reference(case, fabric)
     for _ in range(3):
         reference.step()
-    return peak(fabric.device) - before
+    return memory.used()
 
 
 def _alone(job: Any, case: Case) -> Any:

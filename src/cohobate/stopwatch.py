@@ -169,13 +169,32 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def peak(device: torch.device) -> int:
-    """Bytes: the most that this process has held so far, of the GPU where it computes on one."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+class Memory:
+    """What a process holds beyond what it held when this was made, at the most, in bytes.
+
+    Counted on the GPU where `device` is one, else in the process; nothing below a page is seen.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif _CLEAR.exists():
+            _CLEAR.write_text("5")  # what is held now counts as the peak so far
+        self._before = self._peak()
+
+    def used(self) -> int:
+        return max(self._peak() - self._before, resource.getpagesize())
+
+    def _peak(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if _STATUS.exists():
+            lines = _STATUS.read_text().splitlines()
+            held = next(line for line in lines if line.startswith("VmHWM"))
+            return 1024 * int(held.split()[1])
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

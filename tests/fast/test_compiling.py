@@ -98,7 +98,8 @@ def test_compiled_code_computes_the_same(name):
             grads.append(
                 torch.cat([p.grad.flatten() for p in of.parameters() if p.grad is not None])
             )
-        torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-4)
+        ours, theirs = grads
+        assert (ours - theirs).norm() < 5e-3 * theirs.norm()
         plain.load_state_dict(method.state_dict())
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
