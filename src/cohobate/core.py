@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -106,6 +106,18 @@ class Batch(NamedTuple):
         """Soft targets (B, num_classes), mixed like `inputs`."""
         label = F.one_hot(self.targets, num_classes).float()
         return label if self.mix is None else self.mix.blend(label)
+
+    def over_labels(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mean of a loss that wants class indices (B,) and gives one number a row (B,).
+
+        A row that is mixed has two classes, and the loss with each counts by its share: of the
+        cross-entropy, that is the cross-entropy with `labels`.
+        """
+        rows = loss(self.targets)
+        if self.mix is not None:
+            partner, weight = self.mix.partner, self.mix.weight
+            rows = weight * rows + (1 - weight) * loss(self.targets[partner])
+        return rows.mean()
 
 
 class Progress(NamedTuple):

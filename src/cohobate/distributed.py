@@ -10,9 +10,9 @@ def gather(value: Tensor) -> Tensor:
     """Rows (B, ...) of every process, (world * B, ...) in order of rank; no gradient passes."""
     if not dist.is_initialized():
         return value
-    parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, value.contiguous())
-    return torch.cat(parts)
+    rows = value.new_empty(dist.get_world_size() * len(value), *value.shape[1:])
+    dist.all_gather_into_tensor(rows, value.contiguous())
+    return rows
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from cohobate.distributed import least, share_buffers
 from cohobate.interrupt import Interrupted, Signals
 from cohobate.losses import total
 from cohobate.modules import EMA, frozen_keys
+from cohobate.modules.memory import keep_from_broadcast
 from cohobate.optim import Recipe
 from cohobate.rundir import RunDir
 from cohobate.watch import Watch
@@ -71,6 +72,7 @@ class Training:
         self.seconds = self.waited = 0.0
         self.watch = Watch(fabric.device)
         self.optimizer = optimizer  # Fabric's copy steps, but keeps groups of its own
+        keep_from_broadcast(method)
         self.wrapped, self.stepper = fabric.setup(method, optimizer)
         self._load()
 

@@ -22,7 +22,7 @@ from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
-from cohobate.modules import Frozen, frozen_keys
+from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
@@ -90,7 +90,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
         export(run.path, training.network, data.size, data.classes, crop)
         if training.ema:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
-        left_out = frozen_keys(method)
+        left_out = frozen_keys(method) | memory_keys(method)
         kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
         run.write_tensors(run.method, plain(kept))
     fabric.barrier()

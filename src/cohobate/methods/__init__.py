@@ -1,4 +1,4 @@
-"""Every method by its name. A new method is a file of this folder and a line of this table."""
+"""Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
 from cohobate.methods.cutmix import CutMix
@@ -12,23 +12,24 @@ from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
+from cohobate.methods.pskd import PSKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.supervised import Supervised
 
-METHODS: dict[str, type[Method]] = {
-    "cutmix": CutMix,
-    "frskd": FRSKD,
-    "frskd_sla": FRSKDSLA,
-    "hsakd": HSAKD,
-    "hsakd_teacher": HSAKDTeacher,
-    "hssakd": HSSAKD,
-    "kd": KD,
-    "label_smoothing": LabelSmoothing,
-    "mixkd": MIXKD,
-    "mixskd": MixSKD,
-    "mixup": Mixup,
-    "sla": SLA,
-    "sla_sd": SLASD,
-    "supervised": Supervised,
+FAMILIES: dict[str, tuple[type[Method], ...]] = {
+    "baseline": (Supervised,),
+    "labels and logits": (LabelSmoothing,),
+    "mixing": (CutMix, Mixup),
+    "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
+    "logit distillation": (KD, MIXKD),
+    "auxiliary heads": (HSAKD, HSAKDTeacher),
 }
+"""The methods, by what they have in common."""
+
+METHODS: dict[str, type[Method]] = dict(
+    sorted(
+        (kind.__module__.rpartition(".")[2], kind) for kinds in FAMILIES.values() for kind in kinds
+    )
+)
+"""The methods by name, which is that of their file."""

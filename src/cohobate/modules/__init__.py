@@ -3,18 +3,23 @@
 from cohobate.modules.auxiliary import AuxiliaryHeads
 from cohobate.modules.bifpn import BiFPN, PyramidTeacher
 from cohobate.modules.branch import Branch
+from cohobate.modules.connector import Connector
 from cohobate.modules.discriminator import Discriminator
 from cohobate.modules.exits import Exits
 from cohobate.modules.frozen import EMA, Frozen, frozen_keys
+from cohobate.modules.memory import Memory, memory_keys
 
 __all__ = [
     "EMA",
     "AuxiliaryHeads",
     "BiFPN",
     "Branch",
+    "Connector",
     "Discriminator",
     "Exits",
     "Frozen",
+    "Memory",
     "PyramidTeacher",
     "frozen_keys",
+    "memory_keys",
 ]
