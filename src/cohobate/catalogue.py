@@ -1,8 +1,11 @@
 """What the methods are, take and cost, as people read it: all of it from their classes."""
 
 import inspect
+import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -16,6 +19,8 @@ from cohobate.stopwatch import Case, build_method
 
 MEASURED = Case(model="cifar_resnet20")
 """The network, its teacher, and the images that costs are told for."""
+COSTS = Path(__file__).with_name("methods") / "costs.json"
+"""What `ratio` gives of every method, counted beforehand by docs/make.py."""
 JOURNALS = ("Nature", "TNNLS", "TPAMI", "JMLR", "IJCV", "TIP", "Pattern Recognition")
 
 
@@ -111,25 +116,22 @@ def needs(kind: type[Method]) -> list[str]:
     return found
 
 
-def training_cost(name: str) -> float:
-    """Multiply-adds of a training step's forward passes, `supervised` being 1: see `MEASURED`."""
-    return _macs(name) / _macs("supervised")
-
-
-def _macs(name: str) -> int:
+@cache
+def training_cost(name: str) -> dict[str, float]:
+    """What training by a method takes for each image: see `cohobate.cost`, and `MEASURED`."""
     with torch.device("meta"):
-        method = build_method(Case(method=name, model=MEASURED.model))
-    return cost(method, MEASURED.size)["training_macs"]
+        method = build_method(replace(MEASURED, method=name))
+    return cost(method, MEASURED.size)
 
 
-def describe(name: str) -> str:
-    """A method's page and its BibTeX, as Markdown. Raises ValueError for an unknown method."""
+def ratio(name: str, key: str = "training_macs") -> float:
+    """A cost of training by a method, that of `supervised` being 1."""
+    return training_cost(name)[key] / training_cost("supervised")[key]
+
+
+def page(name: str) -> str:
+    """What a method is, takes and costs, and how to cite it: Markdown. Raises ValueError."""
     kind = find_method(name)
-    return f"{page(name, kind)}\n## BibTeX\n\n```bibtex\n{bibtex(name, read(kind).citation)}\n```"
-
-
-def page(name: str, kind: type[Method]) -> str:
-    """What a method is, takes and costs, as Markdown."""
     told = read(kind)
     authors, title, venue, year, link = told.citation
     facts = [f"Family: {family(kind) or 'from outside the package'}."]
@@ -146,9 +148,32 @@ def page(name: str, kind: type[Method]) -> str:
     parts += [f"```toml\n{settings(name, kind)}\n```"]
     if rows := [f"| `{key}` | {_cell(text)} |" for key, text in told.options.items()]:
         parts.append("\n".join(["| option | meaning |", "| --- | --- |", *rows]))
+    parts += ["## Cost", _costs(name)]
     if told.differs:
         parts += ["## Differs from the paper", _sentence(told.differs)]
+    parts += ["## BibTeX", f"```bibtex\n{bibtex(name, told.citation)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def _costs(name: str) -> str:
+    words = {
+        "training_macs": ("multiply-adds of an image, forward (M)", 6),
+        "training_bytes": ("kept for the backward pass, of an image (MB)", 6),
+        "trained_parameters": ("parameters that are trained (M)", 6),
+    }
+    rows = []
+    for key, (meaning, power) in words.items():
+        theirs, ours = (training_cost(each)[key] / 10**power for each in ("supervised", name))
+        rows.append(f"| {meaning} | {theirs:,.2f} | {ours:,.2f} | {ours / theirs:.2f} |")
+    network = f"`{MEASURED.model}` at {MEASURED.size} pixels with {MEASURED.classes} classes"
+    taught = (
+        ", and a teacher like it"
+        if "teacher" in inspect.signature(find_method(name)).parameters
+        else ""
+    )
+    head = [f"| {network}{taught} | supervised | {name} | ratio |", "| --- | ---: | ---: | ---: |"]
+    last = "What is deployed is the network alone. `cohobate explain RUN.toml` tells it for another network."
+    return "\n".join([*head, *rows]) + f"\n\n{last}"
 
 
 def _cell(text: str) -> str:
@@ -199,3 +224,19 @@ def bibtex(name: str, citation: Citation) -> str:
     key = re.sub(r"\W", "", authors.split()[0].lower()) + year + name.replace("_", "")
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
     return "\n".join([f"@{kind}{{{key},", *lines, "}"])
+
+
+def rows() -> list[tuple[str, ...]]:
+    """Of every method, by family: name, family, paper, what it needs, its cost, and a link."""
+    costs, found = json.loads(COSTS.read_text(encoding="utf-8")), []
+    for each, kinds in FAMILIES.items():
+        for kind in kinds:
+            name, (authors, _, venue, year, link) = name_of(kind), read(kind).citation
+            paper = f"{authors}, {' '.join((venue, year)).strip()}"
+            found.append((name, each, paper, ", ".join(needs(kind)), f"{costs[name]:.2f}", link))
+    return found
+
+
+def name_of(kind: type[Method]) -> str:
+    """The name of a method of the table."""
+    return next(name for name, known in METHODS.items() if known is kind)
