@@ -37,8 +37,11 @@ def case(request, digits) -> tuple[str, Method]:
 
 def batch_at(step: int, method: Method, digits, rows: int) -> Batch:
     draw = torch.Generator().manual_seed(step + 5)
+    rows *= 1 + method.companions
     ids = torch.randint(len(digits.train), (rows,), generator=draw)
     images = digits.train.images[ids].float() / 255
+    if method.views > 1:
+        images = torch.stack([images.roll(view, -1) for view in range(method.views)], 1)
     return method.mixed(Batch(images, digits.train.targets[ids], ids), draw)
 
 
