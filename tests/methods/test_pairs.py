@@ -3,6 +3,7 @@
 Each formula is written once more with loops in float64, as in `test_values`.
 """
 
+import json
 from math import exp, log
 
 import numpy as np
@@ -259,6 +260,14 @@ def test_dlb_learns_nothing_for_the_target(model, batch):
     first["last"].backward()
     assert max(p.grad.abs().max() for p in model.parameters() if p.grad is not None) < 1e-5
     assert not method.memory.rows.requires_grad
+
+
+def test_dlb_is_served_the_images_of_the_step_before(smoke, tmp_path):
+    ran = smoke(tmp_path / "run", "data.per_class=8", "data.batch_size=16", "method.name=dlb")
+    assert ran.code == 0, ran.err
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert row["step"] == 10  # of 80 images
+    assert row["train/last"] > 1e-3
 
 
 @MIXED
