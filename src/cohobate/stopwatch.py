@@ -80,7 +80,12 @@ class Ours:
         split = Split(images, torch.arange(len(images)) % case.classes)
         loader = TrainLoader(
             split,
-            Sampler(split.targets, case.batch_size, companions=method.companions),
+            Sampler(
+                split.targets,
+                case.batch_size,
+                companions=method.companions,
+                repeats=method.repeats,
+            ),
             augment=["crop", "flip"],
             size=case.size,
             views=method.views,
