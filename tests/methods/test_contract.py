@@ -39,8 +39,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
+    "max_entropy": [{"variant": "released"}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
+    "sad": [{"start": 0.5}],
+    "tf_kd": [{"variant": "released"}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""

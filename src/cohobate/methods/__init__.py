@@ -1,7 +1,10 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.byot import BYOT
 from cohobate.methods.cutmix import CutMix
+from cohobate.methods.dks import DKS
+from cohobate.methods.focal import Focal
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.hsakd import HSAKD
@@ -9,19 +12,44 @@ from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
+from cohobate.methods.logit_norm import LogitNorm
+from cohobate.methods.max_entropy import MaxEntropy
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
 from cohobate.methods.pskd import PSKD
+from cohobate.methods.sad import SAD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.supervised import Supervised
+from cohobate.methods.tf_kd import TfKD
+from cohobate.methods.tf_kd_self import TfKDSelf
+from cohobate.methods.virtual_softmax import VirtualSoftmax
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
-    "labels and logits": (LabelSmoothing,),
+    "labels and logits": (
+        Focal,
+        LabelSmoothing,
+        LogitNorm,
+        MaxEntropy,
+        TfKD,
+        VirtualSoftmax,
+    ),
     "mixing": (CutMix, Mixup),
-    "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
+    "self-distillation": (
+        BYOT,
+        DKS,
+        FRSKD,
+        FRSKDSLA,
+        HSSAKD,
+        MixSKD,
+        PSKD,
+        SAD,
+        SLA,
+        SLASD,
+        TfKDSelf,
+    ),
     "logit distillation": (KD, MIXKD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
 }
