@@ -138,13 +138,13 @@ def test_virtual_softmax_at_extremes(dtype, classes):
     for scale in (0.0, 100.0):
         weight, embedding = scale * torch.ones(classes, 4), scale * torch.ones(3, 4)
         parts = (extreme(1, classes).to(dtype), weight, embedding.to(dtype))
-        finite(lambda *given: virtual_softmax(*given, targets), *parts)
+        finite(lambda z, w, f: virtual_softmax(z, w, f, targets), *parts)
 
 
 def test_gradient_of_virtual_softmax_reaches_weight_and_embedding():
     targets = torch.tensor([0, 3, 3])
     parts = (draw(3, 4), draw(4, 2, seed=1), draw(3, 2, seed=2))
-    assert slopes(lambda *given: virtual_softmax(*given, targets), *parts)
+    assert slopes(lambda z, w, f: virtual_softmax(z, w, f, targets), *parts)
 
 
 @pytest.mark.parametrize("classes", [2, 5, 10_000])

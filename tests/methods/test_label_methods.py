@@ -37,7 +37,7 @@ def model(request) -> Classifier:
     torch.manual_seed(0)
     model = Classifier(request.param, CLASSES, size=SIZE)
     with torch.no_grad():
-        model.head()[0].weight.mul_(10)  # predictions that differ
+        model.net.get_classifier().weight.mul_(10)  # predictions that differ
     return model
 
 
@@ -86,12 +86,12 @@ def test_max_entropy(model, batch, variant, weight):
 def test_virtual_softmax(model, batch):
     """CE of the logits and ||w_y|| ||f||, of either class of a mixture by its share."""
     trace = model.trace(batch.inputs)
-    weight = array(model.head()[0].weight)
+    weight = array(model.net.get_classifier().weight)
     expected = 0.0
     for z, f, row in zip(array(trace.logits), array(trace.embedding), shares(batch)):
         for y, share in row:
             virtual = sqrt(sum(w**2 for w in weight[y])) * sqrt(sum(x**2 for x in f))
-            assert virtual > z[y] - array(model.head()[0].bias)[y]
+            assert virtual > z[y] - array(model.net.get_classifier().bias)[y]
             expected -= share * log_softmax(np.array([*z, virtual]))[y] / ROWS
     losses = VirtualSoftmax(model)(batch, NOW)
     assert {k: v.item() for k, v in losses.items()} == {"ce": pytest.approx(expected, rel=1e-4)}
@@ -144,7 +144,9 @@ def test_tf_kd_as_released(model, batch):
 def test_tf_kd_as_released_hardly_teaches(model, batch):
     sizes = []
     for loss in TfKD(model, correct=0.9, variant="released")(batch, NOW).values():
-        (gradient,) = torch.autograd.grad(loss, model.head()[0].weight, retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            loss, model.net.get_classifier().weight, retain_graph=True
+        )
         sizes.append(gradient.norm().item())
     assert 0 < sizes[1] < 0.02 * sizes[0]
 
