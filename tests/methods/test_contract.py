@@ -41,9 +41,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
+    "max_entropy": [{"variant": "released"}],
     "mean_teacher": [{"distance": "kl", "alpha": 1.0}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
+    "sad": [{"start": 0.5}],
+    "tf_kd": [{"variant": "released"}],
     "uskd": [{"variant": "released"}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
