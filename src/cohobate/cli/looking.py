@@ -27,10 +27,16 @@ def explain(
     told = explain(resolved)
     print("\n".join([told.network, *notes, *told.notes]), end="\n\n")
     show(["stage", "channels", "map"], told.stages)
-    if told.parts:
-        print()
-        show(["added by the method", "parameters", "are"], told.parts)
-    print(f"\nlosses: {', '.join(told.terms)}\n")
+    for headings, rows in (
+        (["teacher's stage", "channels", "map"], told.teacher),
+        (["added by the method", "parameters", "are"], told.parts),
+        (["connector", "from → to", "parameters"], told.connectors),
+        (["loss", "teaches", "leaves alone"], told.terms),
+    ):
+        if rows:
+            print()
+            show(headings, rows)
+    print(f"\n{resolved.method.name}: {told.options}\n" if told.options else "")
     show(["cost", "supervised", resolved.method.name, "ratio"], told.costs)
 
 
