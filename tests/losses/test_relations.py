@@ -41,8 +41,8 @@ def by_hand(loss: Loss, student: torch.Tensor, teacher: torch.Tensor) -> float:
     s, t = (v.double().flatten(1).numpy() for v in (student, teacher))
     rows = range(len(s))
     if loss is similarity_preserving:
-        left, right = ([[a @ b for b in v] / np.linalg.norm(v @ a) for a in v] for v in (s, t))
-        return float(np.square(np.array(left) - np.array(right)).sum() / len(s) ** 2)
+        left, right = (np.array([v @ a / np.linalg.norm(v @ a) for a in v]) for v in (s, t))
+        return float(np.square(left - right).sum() / len(s) ** 2)
     if loss is correlation_congruence:
         return float(np.mean([abs(s[b] - t[b]) @ abs(s[b + 1] - t[b + 1]) for b in rows[:-1]]))
     if loss is relational_distances:

@@ -31,6 +31,7 @@ BACKBONES: dict[str, Callable[[], Classifier]] = {
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cutmix": [{"per": "sample"}],
+    "fitnet": [{"stage": 1, "rectified": False}],
     "frskd": [
         {"variant": "released"},
         {"feature": "fitnet", "constant": 12},

@@ -18,8 +18,8 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     `teacher`. Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019,
     https://arxiv.org/abs/1907.09682, section 3.
     """
-    rows = student.flatten(1), teacher.detach().flatten(1)
-    return F.mse_loss(*(_unit(product(features, features)) for features in rows))
+    own, other = student.flatten(1), teacher.detach().flatten(1)
+    return F.mse_loss(_unit(product(own, own)), _unit(product(other, other)))
 
 
 def correlation_congruence(student: Tensor, teacher: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ def relational_angles(student: Tensor, teacher: Tensor) -> Tensor:
     reaches `teacher`. Park et al., "Relational Knowledge Distillation", CVPR 2019,
     https://arxiv.org/abs/1904.05068, section 3.2.2.
     """
-    directions = _unit(_gaps(student)), _unit(_gaps(teacher.detach()))
-    return F.smooth_l1_loss(*(product(sides, sides) for sides in directions))
+    own, other = _unit(_gaps(student)), _unit(_gaps(teacher.detach()))
+    return F.smooth_l1_loss(product(own, own), product(other, other))
 
 
 def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:

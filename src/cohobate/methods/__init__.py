@@ -1,7 +1,10 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.at import AT
+from cohobate.methods.cc import CC
 from cohobate.methods.cutmix import CutMix
+from cohobate.methods.fitnet import FitNet
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.hsakd import HSAKD
@@ -12,10 +15,16 @@ from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
+from cohobate.methods.nfd import NFD
+from cohobate.methods.nst import NST
+from cohobate.methods.pkt import PKT
 from cohobate.methods.pskd import PSKD
+from cohobate.methods.rkd import RKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
+from cohobate.methods.sp import SP
 from cohobate.methods.supervised import Supervised
+from cohobate.methods.vid import VID
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
@@ -23,6 +32,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "mixing": (CutMix, Mixup),
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
+    "feature distillation": (AT, CC, FitNet, NFD, NST, PKT, RKD, SP, VID),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
 }
 """The methods, by what they have in common."""
