@@ -96,6 +96,13 @@ def test_what_changes_no_relation_costs_nothing(loss):
     assert loss(student, teacher).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6])
+@pytest.mark.parametrize("loss", ONE_SIDED)
+def test_scale_is_no_matter(loss, scale):
+    student, teacher = draw(6, 4), draw(6, 4, seed=1)
+    torch.testing.assert_close(loss(scale * student, teacher), loss(student, teacher))
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_one_image_has_no_relations(loss):
     student, teacher = draw(1, 4).requires_grad_(), draw(1, 4, seed=1)

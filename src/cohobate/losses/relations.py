@@ -88,6 +88,8 @@ def _distances(embedding: Tensor) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    """Rows (..., N) of unit norm; a row of zeros stays zero, and has no gradient."""
-    there = (rows != 0).any(-1, keepdim=True)
-    return torch.where(there, F.normalize(torch.where(there, rows, 1.0), dim=-1), 0.0)
+    """Rows (..., N) of unit norm, however short; a row of zeros stays zero, and has no gradient."""
+    largest = rows.detach().abs().amax(-1, keepdim=True)
+    there = largest > 1e-30
+    scaled = torch.where(there, rows / torch.where(there, largest, 1.0), 1.0)
+    return torch.where(there, F.normalize(scaled, dim=-1), 0.0)
