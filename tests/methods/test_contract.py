@@ -30,7 +30,9 @@ BACKBONES: dict[str, Callable[[], Classifier]] = {
     ),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "bake": [{"variant": "released", "companions": 1}],
     "cutmix": [{"per": "sample"}],
+    "ddgsd": [{"variant": "released"}],
     "fitnet": [{"stage": 1, "rectified": False}],
     "frskd": [
         {"variant": "released"},
@@ -40,8 +42,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
+    "mean_teacher": [{"distance": "kl", "alpha": 1.0}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
+    "uskd": [{"variant": "released"}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""

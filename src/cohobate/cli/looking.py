@@ -86,14 +86,17 @@ def analyse(
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, to see its options.")] = None,
 ) -> None:
-    """List the methods, or show one with its options."""
+    """List the methods, by family, or show the page of one.
+
+    The cost is that of a training step's forward passes, `supervised` being 1, on a small network
+    with a teacher like it.
+    """
     from cohobate import catalogue
-    from cohobate.methods import METHODS
 
     if name is not None:
-        print(catalogue.describe(name))
+        print(catalogue.page(name))
         return
-    show(["method", "idea", "paper"], [(key, *catalogue.idea(METHODS[key])) for key in METHODS])
+    show(["method", "family", "paper", "needs", "cost", "link"], catalogue.rows())
 
 
 @app.command()

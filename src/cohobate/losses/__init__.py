@@ -1,5 +1,15 @@
 """Losses as plain functions of tensors: the class axis is 1, the mean runs over everything else."""
 
+from cohobate.losses.consistency import (
+    jensen_shannon,
+    mean_discrepancy,
+    non_target,
+    probability_error,
+    propagated,
+    smoothed_target,
+    soft_kl,
+    zipf,
+)
 from cohobate.losses.features import (
     attention,
     attention_transfer,
@@ -23,13 +33,21 @@ __all__ = [
     "correlation_congruence",
     "gaussian_likelihood",
     "hint",
+    "jensen_shannon",
     "kl",
+    "mean_discrepancy",
     "neuron_selectivity",
+    "non_target",
     "normalised_hint",
     "probabilistic_transfer",
+    "probability_error",
+    "propagated",
     "relational_angles",
     "relational_distances",
     "similarity_preserving",
+    "smoothed_target",
+    "soft_kl",
     "standardised",
     "total",
+    "zipf",
 ]

@@ -2,8 +2,13 @@
 
 from cohobate.core import Method
 from cohobate.methods.at import AT
+from cohobate.methods.augmix_jsd import AugMixJSD
+from cohobate.methods.bake import BAKE
 from cohobate.methods.cc import CC
+from cohobate.methods.cskd import CSKD
 from cohobate.methods.cutmix import CutMix
+from cohobate.methods.ddgsd import DDGSD
+from cohobate.methods.dlb import DLB
 from cohobate.methods.fitnet import FitNet
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
@@ -12,6 +17,7 @@ from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
+from cohobate.methods.mean_teacher import MeanTeacher
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
@@ -24,15 +30,30 @@ from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.sp import SP
 from cohobate.methods.supervised import Supervised
+from cohobate.methods.uskd import USKD
 from cohobate.methods.vid import VID
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
     "labels and logits": (LabelSmoothing,),
-    "mixing": (CutMix, Mixup),
-    "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
+    "mixing": (AugMixJSD, CutMix, Mixup),
+    "self-distillation": (
+        BAKE,
+        CSKD,
+        DDGSD,
+        DLB,
+        FRSKD,
+        FRSKDSLA,
+        HSSAKD,
+        MixSKD,
+        PSKD,
+        SLA,
+        SLASD,
+        USKD,
+    ),
     "logit distillation": (KD, MIXKD),
     "feature distillation": (AT, CC, FitNet, NFD, NST, PKT, RKD, SP, VID),
+    "averages": (MeanTeacher,),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
 }
 """The methods, by what they have in common."""
