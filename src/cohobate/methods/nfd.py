@@ -21,7 +21,8 @@ class NFD(Method[Classifier]):
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.
     gamma: weight of the cross-entropy.
-    beta: weight of the normalised error; ours.
+    beta: weight of the normalised error; ours: at 1, its gradient begins at a third of the
+        cross-entropy's in new networks at 32 pixels.
 
     Differs from the paper: it is for segmentation, with other weights; here all stages that meet
     take part, and the convolution is there for equal widths too. Of two maps that meet, the larger is
