@@ -1,7 +1,11 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.ctkd import CTKD
 from cohobate.methods.cutmix import CutMix
+from cohobate.methods.dist import DIST
+from cohobate.methods.dkd import DKD
+from cohobate.methods.dml import DML
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.hsakd import HSAKD
@@ -12,17 +16,21 @@ from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
+from cohobate.methods.mlkd import MLKD
+from cohobate.methods.nkd import NKD
 from cohobate.methods.pskd import PSKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.supervised import Supervised
+from cohobate.methods.unix import UNIX
+from cohobate.methods.wsld import WSLD
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
     "labels and logits": (LabelSmoothing,),
     "mixing": (CutMix, Mixup),
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
-    "logit distillation": (KD, MIXKD),
+    "logit distillation": (CTKD, DIST, DKD, DML, KD, MIXKD, MLKD, NKD, UNIX, WSLD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
 }
 """The methods, by what they have in common."""
