@@ -34,7 +34,7 @@ def describe(name: str) -> str:
             value = (
                 str(default).lower()
                 if isinstance(default, bool)
-                else repr(default).replace("'", '"')
+                else repr([*default] if isinstance(default, tuple) else default).replace("'", '"')
             )
             lines.append(f"{key} = {value}  # {_kind(hints[key])}")
     return "\n".join(lines)
@@ -47,6 +47,8 @@ def _kind(hint: Any) -> str:
     base, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(base) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(base))
+    if get_origin(base) is tuple:
+        return f"list of {_kind(get_args(base)[0])}"
     signs = {"Gt": ">", "Ge": "≥", "Lt": "<", "Le": "≤"}
     limits = [f"{signs[type(b).__name__]} {next(iter(asdict(b).values()))}" for b in bounds]
     return ", ".join([getattr(base, "__name__", str(base)), *limits])
