@@ -10,6 +10,8 @@ from cohobate.losses.consistency import (
     soft_kl,
     zipf,
 )
+from cohobate.losses.correlation import between_classes, between_images, pearson
+from cohobate.losses.decoupled import dkd, nkd, wsld
 from cohobate.losses.features import (
     attention,
     attention_distillation,
@@ -40,7 +42,10 @@ __all__ = [
     "attention",
     "attention_distillation",
     "attention_transfer",
+    "between_classes",
+    "between_images",
     "correlation_congruence",
+    "dkd",
     "entropy",
     "focal",
     "gaussian_likelihood",
@@ -49,9 +54,11 @@ __all__ = [
     "kl",
     "mean_discrepancy",
     "neuron_selectivity",
+    "nkd",
     "non_target",
     "normalised",
     "normalised_hint",
+    "pearson",
     "probabilistic_transfer",
     "probability_error",
     "propagated",
@@ -65,5 +72,6 @@ __all__ = [
     "virtual_kl",
     "virtual_softmax",
     "virtual_teacher",
+    "wsld",
     "zipf",
 ]

@@ -7,10 +7,14 @@ from cohobate.methods.bake import BAKE
 from cohobate.methods.byot import BYOT
 from cohobate.methods.cc import CC
 from cohobate.methods.cskd import CSKD
+from cohobate.methods.ctkd import CTKD
 from cohobate.methods.cutmix import CutMix
 from cohobate.methods.ddgsd import DDGSD
+from cohobate.methods.dist import DIST
+from cohobate.methods.dkd import DKD
 from cohobate.methods.dks import DKS
 from cohobate.methods.dlb import DLB
+from cohobate.methods.dml import DML
 from cohobate.methods.fitnet import FitNet
 from cohobate.methods.focal import Focal
 from cohobate.methods.frskd import FRSKD
@@ -26,7 +30,9 @@ from cohobate.methods.mean_teacher import MeanTeacher
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
+from cohobate.methods.mlkd import MLKD
 from cohobate.methods.nfd import NFD
+from cohobate.methods.nkd import NKD
 from cohobate.methods.nst import NST
 from cohobate.methods.pkt import PKT
 from cohobate.methods.pskd import PSKD
@@ -38,9 +44,11 @@ from cohobate.methods.sp import SP
 from cohobate.methods.supervised import Supervised
 from cohobate.methods.tf_kd import TfKD
 from cohobate.methods.tf_kd_self import TfKDSelf
+from cohobate.methods.unix import UNIX
 from cohobate.methods.uskd import USKD
 from cohobate.methods.vid import VID
 from cohobate.methods.virtual_softmax import VirtualSoftmax
+from cohobate.methods.wsld import WSLD
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
@@ -77,8 +85,16 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     ),
     "averages": (MeanTeacher,),
     "logit distillation": (
+        CTKD,
+        DIST,
+        DKD,
+        DML,
         KD,
         MIXKD,
+        MLKD,
+        NKD,
+        UNIX,
+        WSLD,
     ),
     "feature distillation": (
         AT,
