@@ -1,9 +1,13 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.ab import AB
 from cohobate.methods.cutmix import CutMix
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
+from cohobate.methods.fsp import FSP
+from cohobate.methods.ft import FT
+from cohobate.methods.ft_paraphraser import FTParaphraser
 from cohobate.methods.hsakd import HSAKD
 from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
@@ -12,7 +16,12 @@ from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
+from cohobate.methods.ofd import OFD
 from cohobate.methods.pskd import PSKD
+from cohobate.methods.residual_kd import ResidualKD
+from cohobate.methods.reviewkd import ReviewKD
+from cohobate.methods.semckd import SemCKD
+from cohobate.methods.simkd import SimKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.supervised import Supervised
@@ -23,6 +32,17 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "mixing": (CutMix, Mixup),
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
+    "feature distillation": (
+        AB,
+        FSP,
+        FT,
+        FTParaphraser,
+        OFD,
+        ResidualKD,
+        ReviewKD,
+        SemCKD,
+        SimKD,
+    ),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
 }
 """The methods, by what they have in common."""
