@@ -1,4 +1,4 @@
-"""Losses that join the maps of two networks, against their formulas written with loops in float64."""
+"""Losses that join the maps of two networks, against their formulas in float64 loops."""
 
 from collections.abc import Callable
 from itertools import product

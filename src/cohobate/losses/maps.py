@@ -11,8 +11,8 @@ def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
     r"""$\sum_i (s_i - m_i)^2$ towards $m = \max(t, margin)$, where a ReLU lets it matter.
 
     A number counts where the target is positive, or is surpassed; the sum is over (C, H, W), the
-    mean over images. student, teacher: maps (B, C, H, W), best before their ReLU. margin: (C, 1, 1),
-    below zero. No gradient reaches `teacher`. Heo et al., "A Comprehensive Overhaul of Feature
+    mean over images. Both are maps (B, C, H, W), best before their ReLU; margin: (C, 1, 1), below
+    zero. No gradient reaches `teacher`. Heo et al., "A Comprehensive Overhaul of Feature
     Distillation", ICCV 2019, https://arxiv.org/abs/1904.01866, section 3.
     """
     guess, target = student.float(), torch.maximum(teacher.detach().float(), margin)
@@ -21,19 +21,19 @@ def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
 
 
 def boundary(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tensor:
-    r"""$\sum_i$ of $\mathrm{relu}(\mu - s_i)^2$ where $t_i > 0$, of $\mathrm{relu}(\mu + s_i)^2$ elsewhere.
+    r"""$\sum_i \mathrm{relu}(\mu \mp s_i)^2$: minus where $t_i > 0$, plus elsewhere.
 
-    A squared hinge, of width $\mu$, on which neurons fire; the sum is over all but the images, the
-    mean over them. Both are maps (B, C, ...) of one shape before their ReLU. No gradient reaches
-    `teacher`. Heo et al., "Knowledge Transfer via Distillation of Activation Boundaries Formed by
-    Hidden Neurons", AAAI 2019, https://arxiv.org/abs/1811.03233, its alternative loss.
+    A squared hinge, of the width $\mu$ = margin, on which neurons fire; the sum is over all but the
+    images, the mean over them. Both are maps (B, C, ...) of one shape, before their ReLU. No
+    gradient reaches `teacher`. Heo et al., "Knowledge Transfer via Distillation of Activation
+    Boundaries Formed by Hidden Neurons", AAAI 2019, https://arxiv.org/abs/1811.03233, its alternative loss.
     """
     sign = torch.where(teacher.detach() > 0, 1.0, -1.0)
     return F.relu(margin - sign * student.float()).square().sum() / len(student)
 
 
 def flow(first: Tensor, second: Tensor) -> Tensor:
-    r"""How the channels of two maps go together: $\frac{1}{HW}\sum_{xy} F_{c,xy} G_{d,xy}$, (B, C, D).
+    r"""How the channels of two maps go together (B, C, D): $\frac{1}{HW}\sum_{xy} F_{cxy} G_{dxy}$.
 
     first: (B, C, H, W). second: (B, D, H, W). In float32, under autocast too. Yim et al., "A Gift
     from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning",
@@ -84,7 +84,7 @@ def map_errors(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _unit(maps: Tensor, pooled: bool) -> Tensor:
-    """Maps (B, C, H, W) as vectors (B, n) of unit norm; those of zeros stay, with a finite gradient."""
+    """Maps (B, C, H, W) as vectors (B, n) of unit norm; one of zeros stays zero."""
     maps = maps.float()
     rows = maps.square().mean(1).flatten(1) if pooled else maps.flatten(1)
     square = rows.square().sum(1, keepdim=True)

@@ -16,15 +16,16 @@ class AB(Method[Classifier]):
 
     Heo et al., "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden
     Neurons", AAAI 2019,
-    https://arxiv.org/abs/1811.03233, the alternative loss. L = beta sum_i 2^(i - n) d(r_i(F_i), T_i)
-    over stages i = 1 … n: r_i is a 1 × 1 convolution with batch norm where the shapes differ, and d,
-    summed over all but the images, is relu(mu - s)² where the teacher's neuron is positive and
-    relu(mu + s)² elsewhere. A `supervised` run that starts from this one is the second stage: this
-    one teaches no classifier.
+    https://arxiv.org/abs/1811.03233, the alternative loss. L = beta sum_i 2^(i - n) d(r_i(F_i),
+    T_i) over stages i = 1 … n: r_i is a 1 × 1 convolution with batch norm where the shapes differ,
+    and d, summed over all but the images, is relu(mu - s)² where the teacher's neuron is positive
+    and relu(mu + s)² elsewhere. A `supervised` run that starts from this one is the second stage:
+    this one teaches no classifier.
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.
     margin: mu, how far beyond zero a neuron is pushed.
-    beta: weight of the term; 3 / 1000 is that of RepDistiller (https://github.com/HobbitLong/RepDistiller).
+    beta: weight of the term; 3 / 1000 is RepDistiller's
+        (https://github.com/HobbitLong/RepDistiller).
 
     Differs from the paper: maps are read before the last ReLU of each stage in the `cifar_`
     networks that have one there, and as they are tapped elsewhere, after it in most. A student's

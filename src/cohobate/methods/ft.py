@@ -10,11 +10,12 @@ from cohobate.modules.paraphraser import convolutions
 
 
 class FT(Method[Classifier]):
-    """A translator makes of the student's last map the factors that a paraphraser makes of the teacher's.
+    """The student's last map is translated into the words in which the teacher's is paraphrased.
 
-    Kim et al., "Paraphrasing Complex Network: Network Compression via Factor Transfer", NeurIPS 2018,
-    https://arxiv.org/abs/1802.04977, section 3.2. L = CE(z, y) + beta mean |A / ‖A‖ - B / ‖B‖|, with
-    A the student's factors of an image, B the teacher's, each a vector, and the mean over its
+    Kim et al., "Paraphrasing Complex Network: Network Compression via Factor
+    Transfer", NeurIPS 2018,
+    https://arxiv.org/abs/1802.04977, section 3.2. L = CE(z, y) + beta mean |A / ‖A‖ - B / ‖B‖|:
+    A are the student's factors of an image, B the teacher's, each a vector; the mean is over its
     numbers and the images. The translator is the paraphraser's first half once more.
 
     teacher: a run of `ft_paraphraser`; student and teacher see the same, equally mixed, images.

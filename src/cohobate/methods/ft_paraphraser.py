@@ -8,9 +8,10 @@ from cohobate.modules.paraphraser import Paraphraser
 
 
 class FTParaphraser(Method[Classifier]):
-    """An autoencoder of a network's last map, which puts it in fewer words: the teacher that FT wants.
+    """An autoencoder that puts a network's last map in fewer words: the teacher that FT wants.
 
-    Kim et al., "Paraphrasing Complex Network: Network Compression via Factor Transfer", NeurIPS 2018,
+    Kim et al., "Paraphrasing Complex Network: Network Compression via Factor
+    Transfer", NeurIPS 2018,
     https://arxiv.org/abs/1802.04977, section 3.1. L = mean (F - P(F))², F the network's last map, P
     three 3 × 3 convolutions down to the factors and three up again, each with a leaky ReLU.
 

@@ -17,8 +17,8 @@ class OFD(Method[Classifier]):
 
     Heo et al., "A Comprehensive Overhaul of Feature Distillation", ICCV 2019,
     https://arxiv.org/abs/1904.01866, section 3. L = CE(z, y) + beta sum_i 2^(i - n) d_p(r_i(F_i),
-    max(T_i, m_i)) over stages i = 1 … n: r_i is a 1 × 1 convolution with batch norm, m_i the mean of
-    what is negative in each channel, and the squared error d_p, summed over all but the images,
+    max(T_i, m_i)) over stages i = 1 … n: r_i is a 1 × 1 convolution with batch norm, m_i the mean
+    of what is negative in each channel, and the squared error d_p, summed over all but the images,
     counts where the target is positive or surpassed.
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.

@@ -13,13 +13,13 @@ from cohobate.modules.taps import before_activation, tapped
 
 
 class ReviewKD(Method[Classifier]):
-    """A stage answers for the teacher's, and is answered for by the deeper ones that are fused to it.
+    """Every stage of the teacher's is answered for by the student's and all deeper ones, fused.
 
     Chen et al., "Distilling Knowledge via Knowledge Review", CVPR 2021,
     https://arxiv.org/abs/2104.09044, section 3. L = CE(z, y) + w beta sum_i HCL(U_i, F_i^T):
-    from the embedding, a map of one pixel, up to the first stage, U_i is made of F_i and of what the
-    fusion of stage i + 1 left, weighed pixel by pixel by attention; HCL is the squared error of maps
-    and of their averages over 4 × 4, 2 × 2 and 1 × 1 parts; w rises linearly to 1.
+    from the embedding, a map of one pixel, up to the first stage, U_i is made of F_i and of what
+    the fusion of stage i + 1 left, weighed pixel by pixel by attention; HCL is the squared error of
+    maps and of their averages over 4 × 4, 2 × 2 and 1 × 1 parts; w rises linearly to 1.
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.
     beta: weight of the review term; 5 is that of the paper's pair of ResNet-32x4 and ResNet-8x4.
@@ -27,8 +27,9 @@ class ReviewKD(Method[Classifier]):
     width: most channels that maps are fused in; else those of the student's embedding.
 
     Differs from the paper: the teacher's maps are read before the last ReLU of each stage in the
-    `cifar_` networks that have one there, as in the authors' code, and as they are tapped elsewhere.
-    Where one network has more stages, evenly spaced ones of them take part.
+    `cifar_` networks that have one there, as mdistiller reads them
+    (https://github.com/megvii-research/mdistiller), and as they are tapped elsewhere. Where one
+    network has more stages, evenly spaced ones of them take part.
     """
 
     def __init__(

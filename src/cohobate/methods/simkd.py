@@ -61,7 +61,7 @@ class SimKD(Method[Classifier]):
 
 
 def last_map(model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What a network's head pools, else its embedding as a map of one pixel; and what its head takes."""
+    """What a network's head pools, or its embedding as one pixel; and what its head takes."""
     net: Any = model.net
     features = net.forward_features(model.normalise(images))
     if features.ndim == 4 and features.shape[1] == net.num_features:

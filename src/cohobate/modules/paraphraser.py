@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Paraphraser(nn.Module):
-    """An autoencoder of maps (B, channels, H, W) whose factors have `rate` times as many channels."""
+    """An autoencoder of maps (B, C, H, W) whose factors have `rate` times as many channels."""
 
     def __init__(self, channels: int, rate: float):
         super().__init__()

@@ -72,7 +72,7 @@ def _has_weights(part: nn.Module) -> bool:
 
 @torch.no_grad()
 def measured(maps: Tensor) -> Tensor:
-    """The mean (C, 1, 1) of the negative numbers of each channel of (B, C, H, W); 0 where none is."""
+    """The mean (C, 1, 1) of the negative numbers of each channel of (B, C, H, W); 0 of none."""
     negative = maps.float().clamp_max(0)
     count = (maps < 0).sum((0, 2, 3)).clamp_min(1)
     return (negative.sum((0, 2, 3)) / count)[:, None, None]
