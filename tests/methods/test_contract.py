@@ -43,6 +43,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"feature": "overhaul", "beta": 1e-3},
         {"feature": "none", "ramp_end": 0.5},
     ],
+    "ft": [{"pooled": True}],
+    "ft_paraphraser": [{"frozen": True}],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
     "kd": [{"standardise": True}],

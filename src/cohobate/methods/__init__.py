@@ -1,6 +1,7 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.ab import AB
 from cohobate.methods.at import AT
 from cohobate.methods.augmix_jsd import AugMixJSD
 from cohobate.methods.bake import BAKE
@@ -19,6 +20,9 @@ from cohobate.methods.fitnet import FitNet
 from cohobate.methods.focal import Focal
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
+from cohobate.methods.fsp import FSP
+from cohobate.methods.ft import FT
+from cohobate.methods.ft_paraphraser import FTParaphraser
 from cohobate.methods.hsakd import HSAKD
 from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
@@ -34,10 +38,15 @@ from cohobate.methods.mlkd import MLKD
 from cohobate.methods.nfd import NFD
 from cohobate.methods.nkd import NKD
 from cohobate.methods.nst import NST
+from cohobate.methods.ofd import OFD
 from cohobate.methods.pkt import PKT
 from cohobate.methods.pskd import PSKD
+from cohobate.methods.residual_kd import ResidualKD
+from cohobate.methods.reviewkd import ReviewKD
 from cohobate.methods.rkd import RKD
 from cohobate.methods.sad import SAD
+from cohobate.methods.semckd import SemCKD
+from cohobate.methods.simkd import SimKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.sp import SP
@@ -97,13 +106,22 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
         WSLD,
     ),
     "feature distillation": (
+        AB,
         AT,
         CC,
         FitNet,
+        FSP,
+        FT,
+        FTParaphraser,
         NFD,
         NST,
+        OFD,
         PKT,
+        ResidualKD,
+        ReviewKD,
         RKD,
+        SemCKD,
+        SimKD,
         SP,
         VID,
     ),
