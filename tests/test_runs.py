@@ -119,7 +119,8 @@ def test_mixskd_variants_differ_as_their_heading_says():
 
 
 LOADED = {path: config.load(ROOT / path) for path in RUNS}
-STUDENTS = [path for path, run in LOADED.items() if "teacher" in run.method.options]
+TEACHERS = {path: run.method.options.get("teacher", "@") for path, run in LOADED.items()}
+STUDENTS = [path for path, teacher in TEACHERS.items() if teacher[0] != "@"]  # that is a stage
 BEGUN = [path for path, run in LOADED.items() if run.init]
 
 

@@ -14,6 +14,7 @@ from cohobate.modules import Frozen
 class Explained(NamedTuple):
     """A run in words and numbers; rows are ready to be shown.
 
+    before: its stages, with method, network, parameters, and what teacher or start each names.
     network: its name, parameters and multiply-adds. notes: what the method has to say.
     stages: module, channels and map of each stage that the method can tap.
     parts: what the method adds to the network, with parameters, and whether it learns.
@@ -21,6 +22,7 @@ class Explained(NamedTuple):
     costs: what training costs, of `supervised`, of the method, and the ratio.
     """
 
+    before: list[tuple[str, ...]]
     network: str
     notes: list[str]
     stages: list[tuple[str, str, str]]
@@ -39,6 +41,7 @@ def explain(config: RunConfig) -> Explained:
     ours, theirs = cost(method, size), cost(baseline, size)
     arch = config.model.arch
     return Explained(
+        before=[_stage(n, config.stage(n)) for n, _ in enumerate(config.before or (), start=1)],
         network=f"{arch}: {ours['parameters']:,} parameters, {ours['macs']:,} multiply-adds at {size} pixels",
         notes=build.notes(method),
         stages=_stages(method, size),
@@ -50,6 +53,14 @@ def explain(config: RunConfig) -> Explained:
             ("parameters that are trained (M)", *_compared(theirs, ours, "trained_parameters", 6)),
         ],
     )  # fmt: skip
+
+
+def _stage(number: int, config: RunConfig) -> tuple[str, ...]:
+    method, _ = teachers.blueprint(config)
+    parameters = sum(p.numel() for p in method.model.parameters())
+    named = {"teacher": config.method.options.get("teacher"), "init": config.init}
+    sources = ", ".join(f"{role} {source}" for role, source in named.items() if source)
+    return (f"@{number}", config.method.name, config.model.arch, f"{parameters:,}", sources)
 
 
 def _stages(method: Method, size: int) -> list[tuple[str, str, str]]:
