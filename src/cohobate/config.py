@@ -229,7 +229,8 @@ def override(table: dict[str, Any], overrides: Sequence[Override]) -> dict[str, 
 def _inside(table: dict[str, Any], path: Sequence[str], given: str) -> dict[str, Any]:
     """The table that a path leads to, made where it is not there. Raises ValueError for a value."""
     if path[:1] == ["before"]:
-        stages = numbered(table.get("before") or {})
+        stages = numbered(table.get("before"))
+        stages = stages if isinstance(stages, dict) else {}
         if len(path) < 2 or path[1] not in stages:
             raise ValueError(
                 f"{given}: this run has {len(stages)} [[before]] tables; before.1.KEY=VALUE sets"
