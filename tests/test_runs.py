@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cohobate import Classifier, build, config, study, teachers
-from cohobate.cost import loss_terms
+from cohobate.cost import taught
 from cohobate.data import classification
 from cohobate.data.datasets import DATASETS
 
@@ -55,7 +55,7 @@ def test_builds_without_data_and_without_a_trained_teacher(path):
     assert {tensor.device.type for tensor in method.state_dict().values()} == {"meta"}
     kind = f"{run.model} {run.method} {run.mix} {size}"
     if kind not in stepped:
-        assert loss_terms(method, size)
+        assert taught(method, size)
     stepped.add(kind)
 
 
