@@ -39,11 +39,14 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
+    "manifold_mixup": [{"per": "sample", "deepest": 3}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""
+CHAINED = ["manifold_mixup"]
+"""Methods that refuse a network that is no chain of stages, as no transformer is."""
 RECALLING = [name for name, kind in METHODS.items() if kind.recalls != "nothing"]
 CASES = {
     "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
@@ -105,7 +108,15 @@ def method(case, model) -> Method:
     name, given = case
     if name in PYRAMID and model.stages[0].stride == model.stages[-1].stride:
         pytest.skip("needs a pyramid; test_a_pyramid_is_asked_for shows the refusal")
+    if name in CHAINED and model.net.feature_info[0]["module"].startswith("blocks"):
+        pytest.skip("needs a chain; test_a_chain_is_asked_for shows the refusal")
     return made(name, model, **given)
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_a_chain_is_asked_for(name):
+    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' is no chain of stages"):
+        made(name, BACKBONES["transformer"]())
 
 
 @pytest.mark.parametrize("name", PYRAMID)

@@ -9,6 +9,7 @@ from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
+from cohobate.methods.manifold_mixup import ManifoldMixup
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
@@ -20,7 +21,7 @@ from cohobate.methods.supervised import Supervised
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
     "labels and logits": (LabelSmoothing,),
-    "mixing": (CutMix, Mixup),
+    "mixing": (CutMix, ManifoldMixup, Mixup),
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
