@@ -233,7 +233,9 @@ def test_what_is_recalled_stands_for_the_teacher(method):
 
 
 @pytest.mark.parametrize(
-    "mix", [mixing.Mixup(per="sample"), mixing.CutMix(share=0.5)], ids=["mixup", "cutmix"]
+    "mix",
+    [mixing.Mixup(per="sample"), mixing.CutMix(share=0.5), mixing.ResizeMix(per="sample")],
+    ids=["mixup", "cutmix", "resizemix"],
 )
 def test_works_under_any_mixing(method, mix):
     batch = batch_for(method)

@@ -2,9 +2,8 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from cohobate.core import Batch, Count, Losses, Method, Mixture, Positive, Progress, Share
+from cohobate.core import Batch, Count, Losses, Method, Positive, Progress, Share
 from cohobate.models import Classifier
 from cohobate.models.parts import apply, parts
 from cohobate.modules.mixing import ManifoldMixing
@@ -47,17 +46,12 @@ class ManifoldMixup(Method[Classifier]):
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         mix, net = batch.mix, self.model.net
-        drawn = mix is not None and mix.layer is not None
+        drawn = mix if mix is not None and mix.layer is not None else None
         values = self.model.normalise(batch.images if drawn else batch.inputs)
         for layer, names in enumerate(self.parts):
             if drawn and layer <= self.deepest:
-                values = _mixed(mix, layer, values)
+                weight = torch.where(drawn.layer == layer, drawn.weight, 1.0)
+                values = drawn._replace(weight=weight).blend(values)
             values = apply(net, names, values)
         logits = net.forward_head(values).float()
         return {"ce": F.cross_entropy(logits, batch.labels(self.model.num_classes))}
-
-
-def _mixed(mix: Mixture, layer: int, values: Tensor) -> Tensor:
-    """A layer's outputs, mixed in the rows for which that layer was drawn."""
-    weight = torch.where(mix.layer == layer, mix.weight, 1.0)
-    return mix._replace(weight=weight).blend(values)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cohobate.models.classifier import Classifier, through
+from cohobate.models.trace import Stage
 
 Parts = tuple[tuple[str, ...], ...]
 """The names of the modules of each part, in the order in which they are applied."""
@@ -40,14 +41,14 @@ def _found(model: Classifier) -> Parts | None:
     with torch.device("cpu"):
         twin = Classifier(num_classes=2, **model.spec).eval()
         images = torch.linspace(0, 1, 6 * twin.size**2).view(2, 3, twin.size, twin.size)
-    begun: list[str] = []
-    leading: Parts = ()
+    if not twin.stages:
+        return None
+    first, *others = twin.stages
     try:
-        for stage in twin.stages:
-            names = tuple(name for name in through(twin.net, stage) if name not in begun)
-            leading, begun = (*leading, names), [*begun, *names]
+        leading = [tuple(through(twin.net, first))]
+        leading += [_between(twin.net, a, b) for a, b in zip(twin.stages, others)]
         rest = _after(twin.net, twin.stages[-1].module)
-    except (AttributeError, IndexError):  # timm names a module that is not there, or no stage
+    except AttributeError:  # timm names a module that is not there
         return None
     # What follows the last stage belongs to the features or to the head; it differs among networks.
     candidates = ((*leading, tuple(rest[:count])) for count in range(len(rest) + 1))
@@ -64,6 +65,17 @@ def _agree(model: Classifier, found: Parts, images: Tensor) -> bool:
         return False
     same = logits.shape == expected.shape
     return same and bool((logits - expected).norm() <= 1e-3 * expected.norm())
+
+
+def _between(net: Any, stage: Stage, later: Stage) -> tuple[str, ...]:
+    """The names of the modules after one stage, up to and including that of a later one."""
+    names, leading = [], through(net, later)
+    for name in _after(net, stage.module):
+        within = [each for each in leading if f"{each}.".startswith(f"{name}.")]
+        names += within or [name]
+        if f"{later.module}.".startswith(f"{name}."):
+            break
+    return tuple(names)
 
 
 def _after(net: Any, module: str) -> list[str]:

@@ -129,7 +129,7 @@ class FMix:
         partner, weight = _pairs(self, rows, generator)
         noises = 1 if self.per == "batch" else rows
         noise = _low_frequencies(noises, height, width, self.decay, generator)
-        order = noise.flatten(1).argsort(1, descending=True, stable=True).expand(rows, -1)
+        order = noise.flatten(1).argsort(dim=1, descending=True).expand(rows, -1)
         kept = torch.arange(height * width) < (weight * height * width).round()[:, None]
         mask = torch.empty(order.shape).scatter_(1, order, kept.float())
         mask = mask.view(rows, 1, height, width)
@@ -230,11 +230,11 @@ def _low_frequencies(
     count: int, height: int, width: int, decay: float, generator: torch.Generator | None
 ) -> Tensor:
     """Noise (count, height, width) whose amplitude falls as frequency^-decay."""
-    down, across = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+    down, across = torch.fft.fftfreq(height), torch.fft.fftfreq(width)
     frequency = (down[:, None].square() + across.square()).sqrt()
     amplitude = frequency.clamp_min(1 / max(height, width)) ** -decay
     spectrum = torch.randn((count, *amplitude.shape, 2), generator=generator)
-    return torch.fft.irfft2(torch.view_as_complex(spectrum) * amplitude, s=(height, width))
+    return torch.fft.ifft2(torch.view_as_complex(spectrum) * amplitude).real
 
 
 def _spread(mix: Mixture, blocks: int, device: torch.device) -> Mixture:
