@@ -266,6 +266,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         size=data.size,
         views=method.views,
         seed=config.seed,
+        mean=data.mean,
         device=fabric.device,
         workers=config.data.workers,
     )

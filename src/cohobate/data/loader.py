@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cohobate.core import Batch, cores
-from cohobate.data.augment import Augment
+from cohobate.data.augment import GREY, RGB, Augment
 from cohobate.data.images import SKIP, BadImage, Place, centre, dimensions, known, parts
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
@@ -27,6 +27,7 @@ class TrainLoader:
     size: side of the images served, in pixels; what is in memory has it already.
     views: augmented views of each image, each with draws of its own.
     seed: of the augmentation, which is a pure function of (seed, epoch, id, view).
+    mean: of the channels, for augmentations that paint over a part of an image.
     workers: processes that read files; None means one a core, at most 8. Memory needs none.
 
     Raises ValueError for an unknown augmentation, and BadImage while iterating.
@@ -41,11 +42,12 @@ class TrainLoader:
         size: int,
         views: int = 1,
         seed: int = 0,
+        mean: RGB = GREY,
         device: torch.device | str = "cpu",
         workers: int | None = None,
     ):
         self.sampler, self.views, self.device = sampler, views, torch.device(device)
-        self.augment = Augment(augment, seed)
+        self.augment = Augment(augment, seed, mean)
         self.targets = split.targets.to(self.device)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
