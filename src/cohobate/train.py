@@ -88,7 +88,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
-        if training.ema:
+        if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)
         kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
