@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cohobate.losses import attention, attention_transfer, hint
+from cohobate.losses import attention, attention_distillation, attention_transfer, hint
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4, 5)])
@@ -77,3 +77,40 @@ def test_a_map_of_zeros_has_no_infinite_gradient():
     dead = torch.zeros(2, 3, 4, 4, requires_grad=True)
     attention_transfer(dead, torch.randn(2, 3, 4, 4)).backward()
     assert dead.grad is not None and dead.grad.isfinite().all()
+
+
+def test_attention_distillation_is_a_mean_of_squared_shares():
+    """The softmax over pixels of the energy; maps of one size, any number of channels."""
+    shallow, deep = torch.randn(2, 3, 2, 3), torch.randn(2, 5, 2, 3)
+    energies = [f.double().square().mean(1).flatten(1) for f in (shallow, deep)]
+    a, b = (e.exp() / e.exp().sum(1, keepdim=True) for e in energies)
+    expected = ((a - b) ** 2).sum().item() / 12
+    assert attention_distillation(shallow, deep).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_attention_distillation_resizes_the_energy_of_the_deeper_map():
+    """Not the map itself, whose positive and negative cells would cancel."""
+    shallow, deep = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2)
+    deep[0, 0, 0] = -1
+    assert attention_distillation(shallow, deep).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_attention_distillation_pulls_the_shallow_map_alone():
+    shallow, deep = torch.randn(2, 3, 4, 4), torch.randn(2, 6, 2, 2)
+    attention_distillation(shallow.requires_grad_(), deep.requires_grad_()).backward()
+    assert shallow.grad is not None and shallow.grad.any()
+    assert deep.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e4])
+def test_attention_distillation_at_extremes(dtype, value):
+    """Dead and even maps agree; one that is active in a single pixel is finite, too."""
+    maps = torch.full((1, 3, 4, 4), value, dtype=dtype, requires_grad=True)
+    peak = torch.zeros(1, 3, 2, 2, dtype=dtype)
+    assert attention_distillation(maps, peak).item() == pytest.approx(0, abs=1e-12)
+    peak[..., 0, 0] = 1e4
+    loss = attention_distillation(maps, peak)
+    loss.backward()
+    assert loss.dtype is torch.float32 and loss.isfinite()
+    assert maps.grad is not None and maps.grad.isfinite().all()

@@ -30,7 +30,9 @@ BACKBONES: dict[str, Callable[[], Classifier]] = {
     ),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "bake": [{"variant": "released", "companions": 1}],
     "cutmix": [{"per": "sample"}],
+    "ddgsd": [{"variant": "released"}],
     "frskd": [
         {"variant": "released"},
         {"feature": "fitnet", "constant": 12},
@@ -40,8 +42,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
     "manifold_mixup": [{"per": "sample", "deepest": 3}],
+    "max_entropy": [{"variant": "released"}],
+    "mean_teacher": [{"distance": "kl", "alpha": 1.0}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
+    "sad": [{"start": 0.5}],
+    "tf_kd": [{"variant": "released"}],
+    "uskd": [{"variant": "released"}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from test_contract import made
+from test_contract import made, options
 from torch import Tensor, nn
 
 from cohobate import fast
@@ -32,13 +32,17 @@ def digits():
 def case(request, digits) -> tuple[str, Method]:
     torch.manual_seed(0)
     network = Classifier("cifar_resnet8", 10, size=SIZE, mean=digits.mean, std=digits.std)
-    return request.param, made(request.param, network)
+    given = {"samples": len(digits.train)} if "samples" in options(METHODS[request.param]) else {}
+    return request.param, made(request.param, network, **given)
 
 
 def batch_at(step: int, method: Method, digits, rows: int) -> Batch:
     draw = torch.Generator().manual_seed(step + 5)
+    rows *= 1 + method.companions
     ids = torch.randint(len(digits.train), (rows,), generator=draw)
     images = digits.train.images[ids].float() / 255
+    if method.views > 1:
+        images = torch.stack([images.roll(view, -1) for view in range(method.views)], 1)
     return method.mixed(Batch(images, digits.train.targets[ids], ids), draw)
 
 

@@ -1,7 +1,15 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.augmix_jsd import AugMixJSD
+from cohobate.methods.bake import BAKE
+from cohobate.methods.byot import BYOT
+from cohobate.methods.cskd import CSKD
 from cohobate.methods.cutmix import CutMix
+from cohobate.methods.ddgsd import DDGSD
+from cohobate.methods.dks import DKS
+from cohobate.methods.dlb import DLB
+from cohobate.methods.focal import Focal
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.hsakd import HSAKD
@@ -9,22 +17,66 @@ from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
+from cohobate.methods.logit_norm import LogitNorm
 from cohobate.methods.manifold_mixup import ManifoldMixup
+from cohobate.methods.max_entropy import MaxEntropy
+from cohobate.methods.mean_teacher import MeanTeacher
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
 from cohobate.methods.pskd import PSKD
+from cohobate.methods.sad import SAD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.supervised import Supervised
+from cohobate.methods.tf_kd import TfKD
+from cohobate.methods.tf_kd_self import TfKDSelf
+from cohobate.methods.uskd import USKD
+from cohobate.methods.virtual_softmax import VirtualSoftmax
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
-    "labels and logits": (LabelSmoothing,),
-    "mixing": (CutMix, ManifoldMixup, Mixup),
-    "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
-    "logit distillation": (KD, MIXKD),
-    "auxiliary heads": (HSAKD, HSAKDTeacher),
+    "labels and logits": (
+        Focal,
+        LabelSmoothing,
+        LogitNorm,
+        MaxEntropy,
+        TfKD,
+        VirtualSoftmax,
+    ),
+    "mixing": (
+        AugMixJSD,
+        CutMix,
+        ManifoldMixup,
+        Mixup,
+    ),
+    "self-distillation": (
+        BAKE,
+        BYOT,
+        CSKD,
+        DDGSD,
+        DKS,
+        DLB,
+        FRSKD,
+        FRSKDSLA,
+        HSSAKD,
+        MixSKD,
+        PSKD,
+        SAD,
+        SLA,
+        SLASD,
+        TfKDSelf,
+        USKD,
+    ),
+    "averages": (MeanTeacher,),
+    "logit distillation": (
+        KD,
+        MIXKD,
+    ),
+    "auxiliary heads": (
+        HSAKD,
+        HSAKDTeacher,
+    ),
 }
 """The methods, by what they have in common."""
 

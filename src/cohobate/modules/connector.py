@@ -74,7 +74,7 @@ class Connector(nn.Module):
             *([nn.ReLU()] if rectified else []),
         )
         nn.init.kaiming_normal_(self.layers[0].weight, mode="fan_out", nonlinearity="relu")
-        self.note = f"connector {_words(source)} → {_words(target)}"
+        self.joins = f"{_words(source)} → {_words(target)}"
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C_s, H_s, W_s) to (B, C_t, H_t, W_t), resized before the convolution where that is less."""
