@@ -193,6 +193,8 @@ class Method(nn.Module, ABC, Generic[M]):
     model: M
     views: int = 1
     """Augmented views wanted of each image."""
+    distort: tuple[str, ...] = ()
+    """The augmentations that make the other views of the first one; else each is of the image."""
     companions: int = 0
     """Images of the same class wanted with each image."""
     repeats: bool = False

@@ -266,6 +266,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         augment=data.augment if config.data.augment is None else config.data.augment,
         size=data.size,
         views=method.views,
+        distort=method.distort,
         seed=config.seed,
         mean=data.mean,
         device=fabric.device,

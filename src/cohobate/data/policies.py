@@ -104,7 +104,7 @@ class AugMix:
 
     Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and
     Uncertainty", ICLR 2020, https://arxiv.org/abs/1912.02781, algorithm 1 without its loss, which
-    is that of `method.name=augmix`. Severity 3; Beta(1, 1) and Dirichlet(1, 1, 1) draw the weights.
+    is that of `method.name=augmix_jsd`. Severity 3; Beta(1, 1) and Dirichlet(1, 1, 1) draw the weights.
     Left out are, as in the paper, the operations that robustness is measured by (brightness, colour,
     contrast, sharpness).
     """
