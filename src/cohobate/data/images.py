@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,11 +76,11 @@ def _parts_of_jpeg(path: Path, boxes: list[list[float]], size: int) -> Tensor:
 
     Boxes are rounded to whole pixels.
     """
-    pixels = decode_jpeg(read_file(str(path)), ImageReadMode.RGB)[None]
+    pixels: Any = decode_jpeg(read_file(str(path)), ImageReadMode.RGB)
     views = torch.empty(len(boxes), 3, size, size, dtype=torch.uint8)
     for view, box in zip(views, boxes):
         left, top, wide, high = (max(round(edge), low) for edge, low in zip(box, (0, 0, 1, 1)))
-        part = pixels[:, :, top : top + high, left : left + wide]
+        part = pixels[None, :, top : top + high, left : left + wide]
         view.copy_(F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0])
     return views
 

@@ -10,7 +10,15 @@ from cohobate.losses.consistency import (
     soft_kl,
     zipf,
 )
-from cohobate.losses.features import attention, attention_distillation, attention_transfer, hint
+from cohobate.losses.features import (
+    attention,
+    attention_distillation,
+    attention_transfer,
+    gaussian_likelihood,
+    hint,
+    neuron_selectivity,
+    normalised_hint,
+)
 from cohobate.losses.labels import (
     entropy,
     focal,
@@ -20,21 +28,36 @@ from cohobate.losses.labels import (
     virtual_teacher,
 )
 from cohobate.losses.logits import kl, standardised, total
+from cohobate.losses.relations import (
+    correlation_congruence,
+    probabilistic_transfer,
+    relational_angles,
+    relational_distances,
+    similarity_preserving,
+)
 
 __all__ = [
     "attention",
     "attention_distillation",
     "attention_transfer",
+    "correlation_congruence",
     "entropy",
     "focal",
+    "gaussian_likelihood",
     "hint",
     "jensen_shannon",
     "kl",
     "mean_discrepancy",
+    "neuron_selectivity",
     "non_target",
     "normalised",
+    "normalised_hint",
+    "probabilistic_transfer",
     "probability_error",
     "propagated",
+    "relational_angles",
+    "relational_distances",
+    "similarity_preserving",
     "smoothed_target",
     "soft_kl",
     "standardised",

@@ -1,14 +1,17 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.at import AT
 from cohobate.methods.augmix_jsd import AugMixJSD
 from cohobate.methods.bake import BAKE
 from cohobate.methods.byot import BYOT
+from cohobate.methods.cc import CC
 from cohobate.methods.cskd import CSKD
 from cohobate.methods.cutmix import CutMix
 from cohobate.methods.ddgsd import DDGSD
 from cohobate.methods.dks import DKS
 from cohobate.methods.dlb import DLB
+from cohobate.methods.fitnet import FitNet
 from cohobate.methods.focal import Focal
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
@@ -24,14 +27,20 @@ from cohobate.methods.mean_teacher import MeanTeacher
 from cohobate.methods.mixkd import MIXKD
 from cohobate.methods.mixskd import MixSKD
 from cohobate.methods.mixup import Mixup
+from cohobate.methods.nfd import NFD
+from cohobate.methods.nst import NST
+from cohobate.methods.pkt import PKT
 from cohobate.methods.pskd import PSKD
+from cohobate.methods.rkd import RKD
 from cohobate.methods.sad import SAD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
+from cohobate.methods.sp import SP
 from cohobate.methods.supervised import Supervised
 from cohobate.methods.tf_kd import TfKD
 from cohobate.methods.tf_kd_self import TfKDSelf
 from cohobate.methods.uskd import USKD
+from cohobate.methods.vid import VID
 from cohobate.methods.virtual_softmax import VirtualSoftmax
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
@@ -72,6 +81,17 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "logit distillation": (
         KD,
         MIXKD,
+    ),
+    "feature distillation": (
+        AT,
+        CC,
+        FitNet,
+        NFD,
+        NST,
+        PKT,
+        RKD,
+        SP,
+        VID,
     ),
     "auxiliary heads": (
         HSAKD,
