@@ -197,7 +197,9 @@ def settings(name: str, kind: type[Method]) -> str:
 
 
 def _toml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr([*value] if isinstance(value, tuple) else value).replace("'", '"')
 
 
 def _kind(hint: Any) -> str:
@@ -205,6 +207,8 @@ def _kind(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_kind(part) for part in get_args(hint) if part is not type(None))
     base, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(base) is tuple:
+        return f"list of {_kind(get_args(base)[0])}"
     if get_origin(base) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(base))
     signs = {"Gt": ">", "Ge": "≥", "Lt": "<", "Le": "≤"}

@@ -1,9 +1,10 @@
 """Every method, stopped within an epoch and continued, ends in the bits of a run that never stopped."""
 
+import inspect
 import os
 import shutil
 import signal
-from inspect import signature
+from typing import get_type_hints
 
 import pytest
 
@@ -11,8 +12,13 @@ from cohobate.engine import Training
 from cohobate.methods import METHODS
 
 SMALL = ("data.per_class=8", "data.batch_size=16", "optim.ema=0.9", "eval.batch_size=64")
-TEACHERS = {"hsakd": "hsakd_teacher"}
-"""The method of a teacher, where that is not a supervised run."""
+NAMES = {kind: name for name, kind in METHODS.items()}
+TEACHERS = {
+    name: NAMES.get(get_type_hints(kind.__init__)["teacher"], "supervised")
+    for name, kind in METHODS.items()
+    if "teacher" in inspect.signature(kind).parameters
+}
+"""The method that trains the teacher of one that takes it."""
 STOP = 7
 """The step after which the signal comes: the second of the second epoch."""
 
@@ -26,8 +32,8 @@ def assert_same(one, two) -> None:
 def test_stopped_and_continued(name, smoke, monkeypatch, tmp_path):
     given = [*SMALL, f"method.name={name}"]
     teacher = tmp_path / "teacher"
-    if "teacher" in signature(METHODS[name]).parameters:
-        ran = smoke(teacher, *SMALL, f"method.name={TEACHERS.get(name, 'supervised')}")
+    if name in TEACHERS:
+        ran = smoke(teacher, *SMALL, f"method.name={TEACHERS[name]}")
         assert ran.code == 0, ran.err
         given.append(f"method.teacher={teacher}")
     ran = smoke(tmp_path / "whole", *given, epochs=2)

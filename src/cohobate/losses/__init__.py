@@ -10,6 +10,8 @@ from cohobate.losses.consistency import (
     soft_kl,
     zipf,
 )
+from cohobate.losses.correlation import between_classes, between_images, pearson
+from cohobate.losses.decoupled import dkd, nkd, wsld
 from cohobate.losses.features import (
     attention,
     attention_distillation,
@@ -28,6 +30,14 @@ from cohobate.losses.labels import (
     virtual_teacher,
 )
 from cohobate.losses.logits import kl, standardised, total
+from cohobate.losses.maps import (
+    boundary,
+    factor_transfer,
+    flow,
+    hierarchical_context,
+    map_errors,
+    partial_l2,
+)
 from cohobate.losses.relations import (
     correlation_congruence,
     probabilistic_transfer,
@@ -40,18 +50,29 @@ __all__ = [
     "attention",
     "attention_distillation",
     "attention_transfer",
+    "between_classes",
+    "between_images",
+    "boundary",
     "correlation_congruence",
+    "dkd",
     "entropy",
+    "factor_transfer",
+    "flow",
     "focal",
     "gaussian_likelihood",
+    "hierarchical_context",
     "hint",
     "jensen_shannon",
     "kl",
+    "map_errors",
     "mean_discrepancy",
     "neuron_selectivity",
+    "nkd",
     "non_target",
     "normalised",
     "normalised_hint",
+    "partial_l2",
+    "pearson",
     "probabilistic_transfer",
     "probability_error",
     "propagated",
@@ -65,5 +86,6 @@ __all__ = [
     "virtual_kl",
     "virtual_softmax",
     "virtual_teacher",
+    "wsld",
     "zipf",
 ]
