@@ -122,6 +122,11 @@ def _resolve(config: R) -> tuple[R, list[str]]:
     if warmup >= optim.epochs:
         warmup = optim.epochs / 2
         notes.append(f"optim.warmup was cut to {warmup:g} epochs, half of the run")
+    if optim.ema is not None and optim.swa is not None:
+        raise ValueError(
+            f"optim.ema={optim.ema:g} and optim.swa={optim.swa:g} are two averages of the weights,"
+            " of which one is exported: leave one out"
+        )
     if list(optim.milestones) != sorted(set(optim.milestones)):
         raise ValueError(f"optim.milestones={list(optim.milestones)} must rise")
     if optim.schedule == "step" and not optim.milestones:

@@ -115,7 +115,7 @@ def _train(
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
-        if training.ema:
+        if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)
         kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
@@ -302,7 +302,9 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         augment=data.augment if config.data.augment is None else config.data.augment,
         size=data.size,
         views=method.views,
+        distort=method.distort,
         seed=config.seed,
+        mean=data.mean,
         device=fabric.device,
         workers=config.data.workers,
     )

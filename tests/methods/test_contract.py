@@ -48,6 +48,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
     "kd": [{"standardise": True}],
+    "manifold_mixup": [{"per": "sample", "deepest": 3}],
     "max_entropy": [{"variant": "released"}],
     "mean_teacher": [{"distance": "kl", "alpha": 1.0}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
@@ -60,6 +61,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""
+CHAINED = ["manifold_mixup"]
+"""Methods that refuse a network that is no chain of stages, as no transformer is."""
 RECALLING = [name for name, kind in METHODS.items() if kind.recalls != "nothing"]
 CASES = {
     "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
@@ -69,7 +72,7 @@ CASES = {
 PAIRS = [
     f"{case} {backbone}"
     for case, (name, given) in CASES.items()
-    for backbone in (["cnn"] if given or name in PYRAMID else BACKBONES)
+    for backbone in (["cnn"] if given or name in PYRAMID + CHAINED else BACKBONES)
 ]
 """Every method with both backbones where it takes them, its variants with the first."""
 
@@ -132,6 +135,12 @@ def case(pair) -> tuple[str, dict[str, Any]]:
 def method(case, model) -> Method:
     name, given = case
     return made(name, model, **given)
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_a_chain_is_asked_for(name):
+    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' is no chain of stages"):
+        made(name, BACKBONES["transformer"]())
 
 
 @pytest.mark.parametrize("name", PYRAMID)
@@ -249,7 +258,9 @@ def test_what_is_recalled_stands_for_the_teacher(method):
 
 
 @pytest.mark.parametrize(
-    "mix", [mixing.Mixup(per="sample"), mixing.CutMix(share=0.5)], ids=["mixup", "cutmix"]
+    "mix",
+    [mixing.Mixup(per="sample"), mixing.ResizeMix(share=0.5)],  # which cuts as CutMix does, too
+    ids=["mixup", "resizemix"],
 )
 def test_works_under_any_mixing(method, mix):
     batch = batch_for(method)

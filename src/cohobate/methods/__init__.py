@@ -29,6 +29,7 @@ from cohobate.methods.hssakd import HSSAKD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.logit_norm import LogitNorm
+from cohobate.methods.manifold_mixup import ManifoldMixup
 from cohobate.methods.max_entropy import MaxEntropy
 from cohobate.methods.mean_teacher import MeanTeacher
 from cohobate.methods.mixkd import MIXKD
@@ -72,6 +73,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "mixing": (
         AugMixJSD,
         CutMix,
+        ManifoldMixup,
         Mixup,
     ),
     "self-distillation": (
