@@ -68,7 +68,7 @@ class UNIX(Method[Classifier]):
             return batch
         rank = order.argsort() / len(order)
         share = (self.slope * (rank - self.turn + 0.5 / len(order))).sigmoid()
-        _, weight, mask = batch.mix
+        weight, mask = batch.mix.weight, batch.mix.mask
         if mask is not None:
             mask = 1 - share.view(-1, 1, 1, 1) * (1 - mask)
         return batch._replace(mix=batch.mix._replace(weight=1 - share * (1 - weight), mask=mask))
