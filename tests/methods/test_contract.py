@@ -30,6 +30,7 @@ BACKBONES: dict[str, Callable[[], Classifier]] = {
     ),
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "crd": [{"alpha": 1.0}],
     "cutmix": [{"per": "sample"}],
     "frskd": [
         {"variant": "released"},

@@ -1,6 +1,7 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
 from cohobate.core import Method
+from cohobate.methods.crd import CRD
 from cohobate.methods.cutmix import CutMix
 from cohobate.methods.frskd import FRSKD
 from cohobate.methods.frskd_sla import FRSKDSLA
@@ -24,6 +25,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
+    "relations and contrast": (CRD,),
 }
 """The methods, by what they have in common."""
 

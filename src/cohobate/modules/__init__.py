@@ -1,6 +1,7 @@
 """Parts that methods share."""
 
 from cohobate.modules.auxiliary import AuxiliaryHeads
+from cohobate.modules.banks import Banks
 from cohobate.modules.bifpn import BiFPN, PyramidTeacher
 from cohobate.modules.branch import Branch
 from cohobate.modules.connector import Connector
@@ -12,6 +13,7 @@ from cohobate.modules.memory import Memory, memory_keys
 __all__ = [
     "EMA",
     "AuxiliaryHeads",
+    "Banks",
     "BiFPN",
     "Branch",
     "Connector",

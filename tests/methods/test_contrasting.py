@@ -1,0 +1,216 @@
+"""Methods that compare images with one another, against their formulas written with loops in float64."""
+
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+from test_values import (
+    CLASSES,
+    MIX,
+    PARTNER,
+    ROWS,
+    WEIGHT,
+    array,
+    cross_entropy,
+    kl,
+    mixed,
+    one_hot,
+)
+from torch import nn
+
+from cohobate.core import Batch, Progress
+from cohobate.methods.crd import CRD
+from cohobate.models import Classifier
+from cohobate.modules import Banks
+from cohobate.modules.banks import drawn_ids
+
+SAMPLES, WIDTH, DRAWN = 12, 8, 40
+MIXES = pytest.mark.parametrize("mix", [None, MIX], ids=["plain", "mixed"])
+
+Array = np.ndarray
+
+
+@pytest.fixture
+def teacher() -> Classifier:
+    torch.manual_seed(1)
+    teacher = Classifier("cifar_resnet14", CLASSES, mean=(0.1, 0.2, 0.3)).eval()
+    with torch.no_grad():
+        teacher.net.get_classifier().weight.mul_(20)  # sure of itself
+    return teacher
+
+
+def at(step: int, epoch: int = 0, epochs: int = 4) -> Progress:
+    return Progress(torch.tensor(epoch), epochs, torch.tensor(step), 9)
+
+
+def inputs(batch: Batch) -> torch.Tensor:
+    """The images as the networks see them."""
+    images = array(batch.images)
+    return torch.from_numpy(images if batch.mix is None else mixed(images, PARTNER, WEIGHT)).float()
+
+
+def soft_labels(batch: Batch) -> Array:
+    label = one_hot(batch.targets)
+    return label if batch.mix is None else mixed(label, PARTNER, WEIGHT)
+
+
+def unit(rows: Array) -> Array:
+    return np.stack([row / sum(x * x for x in row) ** 0.5 for row in rows])
+
+
+def projected(head: nn.Linear, embedding: torch.Tensor) -> Array:
+    """Rows through a linear layer, of unit norm."""
+    weight, bias = array(head.weight), array(head.bias)
+    return unit(np.stack([weight @ row + bias for row in array(embedding)]))
+
+
+# The hash that draws images, in Python's own integers.
+def scrambled(word: int) -> int:
+    word ^= word >> 16
+    word = word * 0x7FEB352D % 2**32
+    word ^= word >> 15
+    word = word * 0x846CA68B % 2**32
+    return word ^ (word >> 16)
+
+
+def drawn(image: int, step: int, count: int, samples: int) -> list[int]:
+    row = scrambled(image ^ scrambled(step))
+    return [scrambled(row ^ scrambled(k + 1)) % samples for k in range(count)]
+
+
+def test_images_are_drawn_by_their_id_and_the_step():
+    ids = torch.tensor([3, 49_999, 0])
+    actual = drawn_ids(ids, torch.tensor(77), 20, 50_000)
+    assert actual.tolist() == [drawn(image, 77, 20, 50_000) for image in ids.tolist()]
+    assert torch.equal(drawn_ids(ids.flip(0), torch.tensor(77), 20, 50_000), actual.flip(0))
+
+
+def test_images_are_drawn_evenly():
+    """Of 200,000 draws of ten images, chi squared with 9 degrees of freedom; and pairs are free."""
+    many = torch.cat([drawn_ids(torch.arange(20), torch.tensor(s), 1000, 10) for s in range(10)])
+    for value in (many.flatten(), (many[:, 1:] * 7 + many[:, :-1]).flatten() % 10, many[::20, 5]):
+        seen = value.bincount(minlength=10).double()
+        even = len(value) / 10
+        assert ((seen - even).square() / even).sum() < 30
+
+
+def test_banks_start_as_random_directions():
+    banks = Banks(2000, 64, negatives=3, momentum=0.5)
+    for bank in (banks.student, banks.teacher):
+        torch.testing.assert_close(bank.rows.norm(dim=1), torch.ones(2000))
+        products = (bank.rows @ bank.rows.t()).flatten()
+        assert products.std().item() == pytest.approx(64**-0.5, rel=0.05)
+        assert bank.rows.mean().abs() < 0.01
+    across = (banks.student.rows * banks.teacher.rows).sum(1)
+    assert across.std().item() == pytest.approx(64**-0.5, rel=0.1)
+    again = Banks(2000, 64, negatives=3, momentum=0.5)
+    torch.testing.assert_close(again.state_dict(), banks.state_dict(), rtol=0, atol=0)
+
+
+def test_banks_say_how_large_they_are():
+    notes = [bank.note for bank in Banks(50_000, 128, negatives=3, momentum=0.5).children()]
+    assert len(notes) == 3
+    assert "50,000 × 128 numbers, 25.6 MB" in notes[0]
+
+
+class Remembered:
+    """What CRD remembers, in plain numpy: rows of both networks, classes, and z of both anchors."""
+
+    def __init__(self, method):
+        self.student, self.teacher = (
+            array(bank.rows).copy() for bank in (method.banks.student, method.banks.teacher)
+        )
+        self.classes: dict[int, int] = {}
+        self.z: list[float] = []
+
+    def contrast(self, rows, others, bank, batch, step, temperature):
+        """For each row: e^score of its partner, and of each image drawn with whether it counts."""
+        past = [
+            bank[i] if i in self.classes else others[b] for b, i in enumerate(batch.ids.tolist())
+        ]
+        if batch.mix is not None:
+            past = mixed(np.stack(past), PARTNER, WEIGHT)
+        found = []
+        for b, image in enumerate(batch.ids.tolist()):
+            owners = {b} if batch.mix is None else {b, PARTNER[b]}
+            images = {int(batch.ids[o]) for o in owners}
+            classes = {int(batch.targets[o]) for o in owners}
+            negatives = [
+                (
+                    exp(rows[b] @ bank[j] / temperature),
+                    j not in images and self.classes.get(j) not in classes,
+                )
+                for j in drawn(image, step, DRAWN, SAMPLES)
+            ]
+            found.append((exp(rows[b] @ past[b] / temperature), negatives))
+        return found
+
+    def write(self, student, teacher, batch):
+        for bank, rows in ((self.student, student), (self.teacher, teacher)):
+            for b, i in enumerate(batch.ids.tolist()):
+                moved = 0.5 * bank[i] + 0.5 * rows[b] if i in self.classes else rows[b]
+                bank[i] = moved / sum(x * x for x in moved) ** 0.5
+        self.classes |= dict(zip(batch.ids.tolist(), batch.targets.tolist()))
+
+
+def crd_by_hand(method, memory: Remembered, batch: Batch, step: int) -> float:
+    images = inputs(batch)
+    student = projected(method.student_head, method.model.trace(images).embedding)
+    teacher = projected(method.teacher_head, method.teacher.trace(images).embedding)
+    sides = [(student, teacher, memory.teacher), (teacher, student, memory.student)]
+    found = [memory.contrast(*side, batch, step, method.temperature) for side in sides]
+    if not memory.z:
+        for rows in found:
+            every = [p for p, _ in rows] + [n for _, negatives in rows for n, _ in negatives]
+            memory.z.append(sum(every) / len(every))
+    value = 0.0
+    for rows, z in zip(found, memory.z):
+        least = DRAWN * z
+        for positive, negatives in rows:
+            value -= log(positive / (positive + least)) / ROWS
+            kept = [n for n, counts in negatives if counts]
+            value -= sum(log(least / (n + least)) for n in kept) * DRAWN / max(len(kept), 1) / ROWS
+    memory.write(student, teacher, batch)
+    return value
+
+
+@MIXES
+def test_crd(model, batch, teacher, mix):
+    """Three steps: of images never seen, of some that were, and of all of them once more."""
+    model.eval()
+    method = CRD(
+        model, teacher=teacher, samples=SAMPLES, width=WIDTH, negatives=DRAWN, alpha=0.5, beta=0.3
+    )
+    memory = Remembered(method)
+    for step, ids in enumerate(([0, 1, 2, 3], [7, 2, 11, 0], [3, 0, 2, 7])):
+        now = batch._replace(
+            images=batch.images.roll(step, 0),
+            ids=torch.tensor(ids),
+            mix=mix,
+            targets=torch.tensor([[0, 3, 1, 3], [4, 1, 2, 0], [3, 0, 1, 4]][step]),
+        )
+        losses = method(now, at(step))
+        logits, target = array(model(inputs(now))), array(teacher(inputs(now)))
+        assert list(losses) == ["ce", "contrast", "kd"]
+        assert losses["ce"].item() == pytest.approx(
+            cross_entropy(logits, soft_labels(now)), rel=1e-5
+        )
+        assert losses["kd"].item() == pytest.approx(0.5 * kl(logits, target, 4.0), rel=1e-4)
+        expected = 0.3 * crd_by_hand(method, memory, now, step)
+        assert losses["contrast"].item() == pytest.approx(expected, rel=1e-4), step
+        for bank, rows in (
+            (method.banks.student, memory.student),
+            (method.banks.teacher, memory.teacher),
+        ):
+            np.testing.assert_allclose(array(bank.rows), rows, atol=1e-5)
+    z = [log(value) for value in memory.z]
+    np.testing.assert_allclose(array(method.partition), z, rtol=1e-4)
+    assert method.since.item() == 0
+
+
+def test_crd_has_the_settings_of_repdistiller(model, teacher):
+    method = CRD(model, teacher=teacher, samples=SAMPLES)
+    assert (method.banks.negatives, method.banks.momentum, method.temperature) == (16384, 0.5, 0.07)
+    assert (method.gamma, method.alpha, method.beta) == (1.0, 0.0, 0.8)
+    assert method.banks.student.rows.shape == (SAMPLES, 128)
