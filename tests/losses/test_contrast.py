@@ -11,7 +11,6 @@ from torch.autograd import gradcheck
 from cohobate.losses import (
     chosen_kl,
     cosines,
-    dual,
     inter_class,
     inter_class_similarity,
     kl,
@@ -19,6 +18,7 @@ from cohobate.losses import (
     nce,
     sinkhorn,
     transport,
+    wasserstein_dual,
 )
 
 LOW = [torch.float32, torch.float16, torch.bfloat16]
@@ -62,14 +62,14 @@ def test_nce_is_least_where_partners_are_near_and_others_far():
 
 
 @pytest.mark.parametrize("apart", [EVERY, SOME, NONE], ids=["all", "some", "none"])
-def test_dual(apart):
+def test_wasserstein_dual(apart):
     positive, negative = draw(3), draw(3, 4, seed=1)
     others = [negative[b, k].item() for b in range(3) for k in range(4) if apart[b, k]]
     expected = (sum(others) / len(others) if others else 0.0) - sum(positive.tolist()) / 3
-    assert dual(positive, negative, apart).item() == pytest.approx(expected, rel=1e-5)
+    assert wasserstein_dual(positive, negative, apart).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [nce, dual])
+@pytest.mark.parametrize("loss", [nce, wasserstein_dual])
 def test_gradients_of_contrasts(loss):
     more = (torch.tensor(0.3),) if loss is nce else ()
     positive, negative = (draw(*s, dtype=torch.float64).requires_grad_() for s in ((3,), (3, 4)))
@@ -77,7 +77,7 @@ def test_gradients_of_contrasts(loss):
 
 
 @pytest.mark.parametrize("dtype", LOW)
-@pytest.mark.parametrize("loss", [nce, dual])
+@pytest.mark.parametrize("loss", [nce, wasserstein_dual])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_extreme_contrasts(loss, dtype, sign):
     more = (torch.tensor(0.3),) if loss is nce else ()

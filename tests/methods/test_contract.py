@@ -42,6 +42,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "hssakd": [{"peers": 3}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
+    "wcord": [{"alpha": 1.0}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""

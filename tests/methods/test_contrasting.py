@@ -21,6 +21,7 @@ from torch import nn
 
 from cohobate.core import Batch, Progress
 from cohobate.methods.crd import CRD
+from cohobate.methods.wcord import WCoRD
 from cohobate.models import Classifier
 from cohobate.modules import Banks
 from cohobate.modules.banks import drawn_ids
@@ -175,35 +176,49 @@ def crd_by_hand(method, memory: Remembered, batch: Batch, step: int) -> float:
     return value
 
 
+def three_steps(batch: Batch, mix):
+    """Batches of images never seen, of some that were, and of all of them once more."""
+    for step, ids in enumerate(([0, 1, 2, 3], [7, 2, 11, 0], [3, 0, 2, 7])):
+        targets = torch.tensor([[0, 3, 1, 3], [4, 1, 2, 0], [3, 0, 1, 4]][step])
+        yield step, Batch(batch.images.roll(step, 0), targets, torch.tensor(ids), mix)
+
+
+def assert_remembered(method, memory: Remembered) -> None:
+    for bank, rows in (
+        (method.banks.student, memory.student),
+        (method.banks.teacher, memory.teacher),
+    ):
+        np.testing.assert_allclose(array(bank.rows), rows, atol=1e-5)
+
+
+def plain_terms(method, batch: Batch) -> dict[str, float]:
+    """The cross-entropy, and KD at temperature 4."""
+    images = inputs(batch)
+    logits, target = array(method.model(images)), array(method.teacher(images))
+    return {
+        "ce": method.gamma * cross_entropy(logits, soft_labels(batch)),
+        "kd": method.alpha * kl(logits, target, 4.0),
+    }
+
+
 @MIXES
 def test_crd(model, batch, teacher, mix):
-    """Three steps: of images never seen, of some that were, and of all of them once more."""
-    model.eval()
     method = CRD(
-        model, teacher=teacher, samples=SAMPLES, width=WIDTH, negatives=DRAWN, alpha=0.5, beta=0.3
+        model.eval(),
+        teacher=teacher,
+        samples=SAMPLES,
+        width=WIDTH,
+        negatives=DRAWN,
+        alpha=0.5,
+        beta=0.3,
     )
     memory = Remembered(method)
-    for step, ids in enumerate(([0, 1, 2, 3], [7, 2, 11, 0], [3, 0, 2, 7])):
-        now = batch._replace(
-            images=batch.images.roll(step, 0),
-            ids=torch.tensor(ids),
-            mix=mix,
-            targets=torch.tensor([[0, 3, 1, 3], [4, 1, 2, 0], [3, 0, 1, 4]][step]),
-        )
-        losses = method(now, at(step))
-        logits, target = array(model(inputs(now))), array(teacher(inputs(now)))
-        assert list(losses) == ["ce", "contrast", "kd"]
-        assert losses["ce"].item() == pytest.approx(
-            cross_entropy(logits, soft_labels(now)), rel=1e-5
-        )
-        assert losses["kd"].item() == pytest.approx(0.5 * kl(logits, target, 4.0), rel=1e-4)
-        expected = 0.3 * crd_by_hand(method, memory, now, step)
-        assert losses["contrast"].item() == pytest.approx(expected, rel=1e-4), step
-        for bank, rows in (
-            (method.banks.student, memory.student),
-            (method.banks.teacher, memory.teacher),
-        ):
-            np.testing.assert_allclose(array(bank.rows), rows, atol=1e-5)
+    for step, now in three_steps(batch, mix):
+        losses = {name: loss.item() for name, loss in method(now, at(step)).items()}
+        expected = plain_terms(method, now)
+        expected["contrast"] = 0.3 * crd_by_hand(method, memory, now, step)
+        assert losses == pytest.approx(expected, rel=1e-4), step
+        assert_remembered(method, memory)
     z = [log(value) for value in memory.z]
     np.testing.assert_allclose(array(method.partition), z, rtol=1e-4)
     assert method.since.item() == 0
@@ -214,3 +229,56 @@ def test_crd_has_the_settings_of_repdistiller(model, teacher):
     assert (method.banks.negatives, method.banks.momentum, method.temperature) == (16384, 0.5, 0.07)
     assert (method.gamma, method.alpha, method.beta) == (1.0, 0.0, 0.8)
     assert method.banks.student.rows.shape == (SAMPLES, 128)
+
+
+def plan(cost: Array, regularisation: float, iterations: int) -> Array:
+    """Sinkhorn: the columns and the rows of a kernel are scaled in turn to sum to one over B."""
+    kernel, left = np.exp(-cost / regularisation), np.ones(len(cost))
+    for _ in range(iterations):
+        right = 1 / len(cost) / (left @ kernel)
+        left = 1 / len(cost) / (kernel @ right)
+    return left[:, None] * kernel * right[None, :]
+
+
+@MIXES
+def test_wcord(model, batch, teacher, mix):
+    method = WCoRD(
+        model.eval(),
+        teacher=teacher,
+        samples=SAMPLES,
+        width=WIDTH,
+        negatives=DRAWN,
+        temperature=0.2,
+        regularisation=0.3,
+        iterations=7,
+        alpha=0.5,
+        dual=0.6,
+        primal=0.7,
+    )
+    memory = Remembered(method)
+    for step, now in three_steps(batch, mix):
+        losses = {name: loss.item() for name, loss in method(now, at(step)).items()}
+        expected = plain_terms(method, now)
+        images = inputs(now)
+        student = projected(method.student_head, model.trace(images).embedding)
+        target = projected(method.teacher_head, method.teacher.trace(images).embedding)
+        distance = 0.0
+        for side in ((student, target, memory.teacher), (target, student, memory.student)):
+            rows = memory.contrast(*side, now, step, 0.2)
+            others = [log(n) for _, negatives in rows for n, counts in negatives if counts]
+            distance += sum(others) / len(others) - sum(log(p) for p, _ in rows) / ROWS
+        cost = np.array([[1 - s @ t for t in target] for s in student])
+        expected["dual"] = 0.6 * distance
+        expected["primal"] = 0.7 * (plan(cost, 0.3, 7) * cost).sum()
+        assert losses == pytest.approx(expected, rel=1e-4), step
+        memory.write(student, target, now)
+        assert_remembered(method, memory)
+
+
+def test_wcord_trains_the_teachers_side_by_contrast_alone(model, batch, teacher):
+    method = WCoRD(model, teacher=teacher, samples=SAMPLES, negatives=DRAWN)
+    losses = method(batch, at(0))
+    weights = [method.student_head.weight, method.teacher_head.weight]
+    for name, reached in [("dual", [True, True]), ("primal", [True, False])]:
+        grads = torch.autograd.grad(losses[name], weights, retain_graph=True, allow_unused=True)
+        assert [grad is not None and bool(grad.any()) for grad in grads] == reached

@@ -3,13 +3,13 @@
 from cohobate.losses.contrast import (
     chosen_kl,
     cosines,
-    dual,
     inter_class,
     inter_class_similarity,
     least_wrong,
     nce,
     sinkhorn,
     transport,
+    wasserstein_dual,
 )
 from cohobate.losses.features import attention, attention_transfer, hint
 from cohobate.losses.logits import kl, standardised, total
@@ -19,7 +19,6 @@ __all__ = [
     "attention_transfer",
     "chosen_kl",
     "cosines",
-    "dual",
     "hint",
     "inter_class",
     "inter_class_similarity",
@@ -30,4 +29,5 @@ __all__ = [
     "standardised",
     "total",
     "transport",
+    "wasserstein_dual",
 ]

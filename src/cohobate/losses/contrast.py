@@ -45,7 +45,7 @@ def nce(positive: Tensor, negative: Tensor, apart: Tensor, partition: Tensor) ->
     return (found + count * taken / apart.sum(1).clamp(min=1)).mean()
 
 
-def dual(positive: Tensor, negative: Tensor, apart: Tensor) -> Tensor:
+def wasserstein_dual(positive: Tensor, negative: Tensor, apart: Tensor) -> Tensor:
     r"""The Wasserstein distance of pairs and non-pairs, negative: $-(E_{pairs}[g] - E_{others}[g])$.
 
     By Kantorovich and Rubinstein, where the critic g is 1-Lipschitz. Chen et al., "Wasserstein

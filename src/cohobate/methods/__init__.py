@@ -17,6 +17,7 @@ from cohobate.methods.pskd import PSKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.supervised import Supervised
+from cohobate.methods.wcord import WCoRD
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "baseline": (Supervised,),
@@ -25,7 +26,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
-    "relations and contrast": (CRD,),
+    "relations and contrast": (CRD, WCoRD),
 }
 """The methods, by what they have in common."""
 
