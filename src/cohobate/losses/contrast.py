@@ -45,17 +45,19 @@ def nce(positive: Tensor, negative: Tensor, apart: Tensor, partition: Tensor) ->
     return (found + count * taken / apart.sum(1).clamp(min=1)).mean()
 
 
-def wasserstein_dual(positive: Tensor, negative: Tensor, apart: Tensor) -> Tensor:
-    r"""The Wasserstein distance of pairs and non-pairs, negative: $-(E_{pairs}[g] - E_{others}[g])$.
+def wasserstein_dual(critic: Tensor) -> Tensor:
+    r"""The Wasserstein distance of pairs from chance, negative: $-(E_b[g_{bb}] - E_{b \ne c}[g_{bc}])$.
 
     By Kantorovich and Rubinstein, where the critic g is 1-Lipschitz. Chen et al., "Wasserstein
     Contrastive Representation Distillation", CVPR 2021, https://arxiv.org/abs/2012.08674, section 3.
 
-    positive: (B,) the critic of the pairs.
-    negative: (B, K) of pairs that are none, and `apart` (B, K) whether one counts.
+    critic: (B, B) g of every row of one network with every row of another; one row alone gives zero.
     """
-    taken = torch.where(apart, _exact(negative), 0.0).sum() / apart.sum().clamp(min=1)
-    return taken - _exact(positive).mean()
+    critic = _exact(critic)
+    count, pairs = len(critic), critic.diagonal().mean()
+    if count == 1:
+        return pairs - pairs
+    return (critic.mean() - pairs) * (count / (count - 1))
 
 
 def sinkhorn(cost: Tensor, regularisation: float, iterations: int) -> Tensor:
