@@ -14,6 +14,7 @@ from test_values import (
     array,
     cross_entropy,
     kl,
+    log_softmax,
     mixed,
     one_hot,
 )
@@ -21,6 +22,7 @@ from torch import nn
 
 from cohobate.core import Batch, Progress
 from cohobate.methods.crd import CRD
+from cohobate.methods.icsd import ICSD
 from cohobate.methods.wcord import WCoRD
 from cohobate.models import Classifier
 from cohobate.modules import Banks
@@ -271,3 +273,29 @@ def test_wcord_trains_the_teachers_side_by_pairs_alone(model, batch, teacher):
     for name, reached in [("dual", [True, True]), ("primal", [True, False])]:
         grads = torch.autograd.grad(losses[name], weights, retain_graph=True, allow_unused=True)
         assert [grad is not None and bool(grad.any()) for grad in grads] == reached
+
+
+def similarities(logits: Array, temperature: float) -> Array:
+    """S_ij = sum over images of P_i log (P_i / P_j), P_i the softmax over images of class i's logits."""
+    log_p = [log_softmax(logits[:, i], temperature) for i in range(CLASSES)]
+    return np.array([[sum(exp(a) * (a - b) for a, b in zip(p, q)) for q in log_p] for p in log_p])
+
+
+@MIXES
+@pytest.mark.parametrize(
+    "adaptive, epoch, share", [(True, 0, 0.25), (True, 3, 1), (False, 1, None)]
+)
+def test_icsd(model, batch, teacher, mix, adaptive, epoch, share):
+    method = ICSD(model, teacher=teacher, temperature=2.0, alpha=0.5, beta=0.3, adaptive=adaptive)
+    batch = batch._replace(mix=mix)
+    losses = {name: loss.item() for name, loss in method(batch, at(5, epoch)).items()}
+    ours, theirs = (1, 1) if share is None else (share, 1 - share)
+    logits, target = array(model(inputs(batch))), array(teacher(inputs(batch)))
+    gap = similarities(logits, 2.0) - similarities(target, 2.0)
+    assert (gap**2).sum() > 0.1
+    expected = {
+        "ce": ours * cross_entropy(logits, soft_labels(batch)),
+        "kd": theirs * 0.5 * kl(logits, target, 2.0),
+        "similarity": theirs * 0.3 * sum(x * x for x in gap.ravel()) / CLASSES**2,
+    }
+    assert losses == pytest.approx(expected, rel=1e-4)

@@ -8,6 +8,7 @@ from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.hsakd import HSAKD
 from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
+from cohobate.methods.icsd import ICSD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.mixkd import MIXKD
@@ -26,7 +27,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
-    "relations and contrast": (CRD, WCoRD),
+    "relations and contrast": (CRD, ICSD, WCoRD),
 }
 """The methods, by what they have in common."""
 
