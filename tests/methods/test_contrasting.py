@@ -1,5 +1,6 @@
 """Methods that compare images with one another, against their formulas written with loops in float64."""
 
+from copy import deepcopy
 from math import exp, log
 
 import numpy as np
@@ -21,8 +22,11 @@ from test_values import (
 from torch import nn
 
 from cohobate.core import Batch, Progress
+from cohobate.losses import total
 from cohobate.methods.crd import CRD
 from cohobate.methods.icsd import ICSD
+from cohobate.methods.sskd import SSKD
+from cohobate.methods.sskd_teacher import SSKDTeacher
 from cohobate.methods.wcord import WCoRD
 from cohobate.models import Classifier
 from cohobate.modules import Banks
@@ -299,3 +303,110 @@ def test_icsd(model, batch, teacher, mix, adaptive, epoch, share):
         "similarity": theirs * 0.3 * sum(x * x for x in gap.ravel()) / CLASSES**2,
     }
     assert losses == pytest.approx(expected, rel=1e-4)
+
+
+def turned(batch: Batch) -> torch.Tensor:
+    """Each image, mixed where it is, and its three turns, counter-clockwise."""
+    rows = [np.rot90(image, r, (1, 2)) for image in array(inputs(batch)) for r in range(4)]
+    return torch.from_numpy(np.stack(rows)).float()
+
+
+def read_head(head: nn.Sequential, embedding: torch.Tensor) -> Array:
+    rows = []
+    for row in array(embedding):
+        hidden = array(head[0].weight) @ row + array(head[0].bias)
+        hidden = np.array([max(0.0, h) for h in hidden])
+        rows.append(array(head[2].weight) @ hidden + array(head[2].bias))
+    return unit(np.stack(rows))
+
+
+def matrix(rows: Array) -> Array:
+    """Cosines of the 3B turned rows with the B upright ones; a row of four starts with the upright."""
+    return np.array(
+        [
+            [rows[4 * b + r] @ rows[4 * c] for c in range(ROWS)]
+            for b in range(ROWS)
+            for r in (1, 2, 3)
+        ]
+    )
+
+
+ORIGINS = [b for b in range(ROWS) for _ in range(3)]
+
+
+@MIXES
+@pytest.mark.parametrize("frozen", [True, False])
+def test_sskd_teacher(model, batch, mix, frozen):
+    method, batch = SSKDTeacher(model, frozen=frozen), batch._replace(mix=mix)
+    losses = {name: loss.item() for name, loss in method(batch, at(0)).items()}
+    trace = model.trace(turned(batch))
+    cosines, label = matrix(read_head(method.head, trace.embedding)), np.eye(ROWS)[ORIGINS]
+    expected = {"match": cross_entropy(cosines, label)}
+    if not frozen:
+        expected["ce"] = cross_entropy(array(trace.logits)[::4], soft_labels(batch))
+    assert losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_sskd_teacher_keeps_the_network_as_it_is(model, batch):
+    method = SSKDTeacher(model).train()
+    before = deepcopy(model.state_dict())
+    total(method(batch, at(0)).values()).backward()
+    assert {n for n, p in method.named_parameters() if p.grad is not None} == {
+        f"head.{layer}.{name}" for layer in (0, 2) for name in ("weight", "bias")
+    }
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def chosen(scores: Array, right: list[int], share: float) -> list[int]:
+    """The rows that put the right column first, and that share of the others that do so least badly."""
+    places = [sum(score > row[y] for score in row) for row, y in zip(scores, right)]
+    order = sorted(range(len(right)), key=lambda row: (places[row], row))
+    wrong = sum(place > 0 for place in places)
+    assert 1 < wrong < len(right)
+    return order[: len(right) - wrong + int(share * wrong)]
+
+
+@MIXES
+@pytest.mark.parametrize("turned_share, match_share", [(1.0, 0.75), (0.4, 0.0)])
+def test_sskd(model, batch, teacher, mix, turned_share, match_share):
+    method = SSKD(
+        model.eval(),
+        teacher=SSKDTeacher(teacher),
+        turned_share=turned_share,
+        match_share=match_share,
+    )
+    batch = batch._replace(mix=mix)
+    with torch.no_grad():  # predictions and cosines that differ, some right and some wrong
+        draw = torch.Generator().manual_seed(3)
+        for parameter in teacher.net.get_classifier().parameters():
+            parameter.copy_(8 * torch.randn(parameter.shape, generator=draw))
+        heads = ((method.head, model), (method.teacher_head.net, teacher))
+        for (first, _, last), network in heads:
+            embedding = network.trace(turned(batch)).embedding
+            first.weight.copy_(torch.randn(first.weight.shape, generator=draw))
+            first.bias.copy_(-first.weight @ embedding.mean(0))
+            last.bias.zero_()
+    losses = {name: loss.item() for name, loss in method(batch, at(0)).items()}
+    trace, target = model.trace(turned(batch)), teacher.trace(turned(batch))
+    logits, wanted, label = array(trace.logits), array(target.logits), soft_labels(batch)
+    turns = [4 * b + r for b in range(ROWS) for r in (1, 2, 3)]
+    classes = [int(label[b].argmax()) for b in ORIGINS]
+    clear = chosen(wanted[turns], classes, turned_share)
+    cosines = matrix(read_head(method.head, trace.embedding))
+    wanted_cosines = matrix(read_head(method.teacher_head.net, target.embedding))
+    matched = chosen(wanted_cosines, ORIGINS, match_share)
+    expected = {
+        "ce": 0.1 * cross_entropy(logits[::4], label),
+        "kd": 0.9 * kl(logits[::4], wanted[::4], 4.0),
+        "turned": 2.7 * kl(logits[turns][clear], wanted[turns][clear], 4.0),
+        "match": 10 * kl(cosines[matched], wanted_cosines[matched], 0.5),
+    }
+    assert min(expected.values()) > 1e-3
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
+def test_sskd_has_the_settings_of_its_code(model, teacher):
+    method = SSKD(model, teacher=SSKDTeacher(teacher))
+    assert (method.ce, method.kd, method.turned, method.match) == (0.1, 0.9, 2.7, 10.0)
+    assert (method.temperature, method.match_temperature) == (4.0, 0.5)
+    assert (method.turned_share, method.match_share) == (1.0, 0.75)

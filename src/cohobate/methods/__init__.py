@@ -17,6 +17,8 @@ from cohobate.methods.mixup import Mixup
 from cohobate.methods.pskd import PSKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
+from cohobate.methods.sskd import SSKD
+from cohobate.methods.sskd_teacher import SSKDTeacher
 from cohobate.methods.supervised import Supervised
 from cohobate.methods.wcord import WCoRD
 
@@ -27,7 +29,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "self-distillation": (FRSKD, FRSKDSLA, HSSAKD, MixSKD, PSKD, SLA, SLASD),
     "logit distillation": (KD, MIXKD),
     "auxiliary heads": (HSAKD, HSAKDTeacher),
-    "relations and contrast": (CRD, ICSD, WCoRD),
+    "relations and contrast": (CRD, ICSD, SSKD, SSKDTeacher, WCoRD),
 }
 """The methods, by what they have in common."""
 

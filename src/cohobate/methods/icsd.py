@@ -35,7 +35,7 @@ class ICSD(Method[Classifier]):
         teacher: Classifier,
         temperature: Positive = 4.0,
         alpha: Weight = 1.0,
-        beta: Weight = 1.0,
+        beta: Weight = 10.0,
         adaptive: bool = True,
     ):
         super().__init__(model)
