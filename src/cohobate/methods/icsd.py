@@ -12,8 +12,8 @@ class ICSD(Method[Classifier]):
 
     Mansourian et al., "AICSD: Adaptive Inter-Class Similarity Distillation for Semantic
     Segmentation", Multimedia Tools and Applications 2025, https://arxiv.org/abs/2308.04243.
-    With P_i the softmax of class i's logits over the places of a map, here over the images of the
-    batch, and S_ij = KL(P_i || P_j), the paper's L = a CE(s, y) + (1 - a) [alpha KL_T(s <- t) +
+    With P_i the softmax of class i's logits / T over the places of a map, here over the images of
+    the batch, and S_ij = KL(P_i || P_j), the paper's L = a CE(s, y) + (1 - a) [alpha KL_T(s <- t) +
     beta mean_ij (S_ij^s - S_ij^t)²], where the labels' share a = (e + 1) / E grows with the epoch e
     of E, counted from zero: its adaptive loss weighting.
 
