@@ -43,7 +43,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "icsd": [{"adaptive": False}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
-    "sskd_teacher": [{"frozen": False}],
+    "sskd_teacher": [{"frozen": True}],
     "wcord": [{"alpha": 1.0}],
 }
 PYRAMID = ["frskd", "frskd_sla"]

@@ -10,16 +10,16 @@ from cohobate.modules.rotation import ROTATIONS, rotate
 
 
 class SSKDTeacher(Method[Classifier]):
-    """A head on a trained network that tells which image a turned one is of: what SSKD learns from.
+    """A head on the network that tells which image a turned one is of: what SSKD learns from.
 
     Xu et al., "Knowledge Distillation Meets Self-Supervision", ECCV 2020,
     https://arxiv.org/abs/2006.07114, section 3. The head, two linear layers and a ReLU, reads the
     embedding; of the three turns of each of B images and of the B upright ones it makes a matrix
     (3B, B) of cosines, and L = CE(cosines, the image that was turned).
 
-    frozen: train the head alone, on a network that stays as it is, batch norm too. Such a run needs
-        `init`, or `model.pretrained`. Else network and head are trained together, and the
-        cross-entropy of the upright images joins in.
+    frozen: train the head alone, on a network that stays as it is, batch norm too, as the paper does.
+        Such a run needs `init`, or `model.pretrained`. Else network and head are trained together,
+        and the cross-entropy of the upright images joins in.
 
     Differs from the paper: the last epoch counts. The turns of a mixed image are turns of the
     mixture.
@@ -27,7 +27,7 @@ class SSKDTeacher(Method[Classifier]):
 
     kept_by = "frozen"
 
-    def __init__(self, model: Classifier, *, frozen: bool = True):
+    def __init__(self, model: Classifier, *, frozen: bool = False):
         super().__init__(model)
         self.frozen = frozen
         self.head = head(model)
