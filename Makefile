@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check docs format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ check: install  ## ruff and pyright alone
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+docs: install  ## build the documentation into site/
+	$(BIN)/python docs/make.py
+	$(BIN)/mkdocs build --quiet
 
 format: install  ## put the code into form
 	$(BIN)/ruff check --fix-only --quiet

@@ -2,7 +2,7 @@
 
     COHOBATE_TEST_DATA=FOLDER python benchmarks/input.py [--repeats 5] [--workers 2]
 
-Two sets, which on both sides end as normalised float32 batches of 64 on the processor: CIFAR-100 in memory, cropped and flipped,
+Two sets, which on both sides end as float32 batches of 64 on the processor: CIFAR-100 in memory, cropped, flipped and normalised,
 and a folder of JPEG files of 500 × 375 pixels, of which parts are resized to 224 and flipped. The reference is what most training
 scripts do: one picture at a time through PIL, in worker processes that stay from epoch to epoch. Ours reads files with as many
 workers, and needs none for what is in memory. Whole epochs are timed, in turn, and the table has their medians; its last column is
@@ -58,11 +58,11 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.images[row])), self.targets[row]
 
 
-def usual(crop: Callable, model: Classifier) -> Callable:
+def usual(crop: Callable, *last: Callable) -> Callable:
     """The transforms of most training scripts."""
-    mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
-    last = [transforms.ToTensor(), transforms.Normalize(mean, std)]
-    return transforms.Compose([crop, transforms.RandomHorizontalFlip(), *last])
+    return transforms.Compose(
+        [crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), *last]
+    )
 
 
 def reference(dataset: Dataset, workers: int) -> Epoch:
@@ -72,11 +72,15 @@ def reference(dataset: Dataset, workers: int) -> Epoch:
     return lambda: (images for images, _ in loader)
 
 
-def ours(split: Split, augment: list[str], size: int, workers: int, model: Classifier) -> Epoch:
+def ours(
+    split: Split, augment: list[str], size: int, workers: int, model: Classifier | None = None
+) -> Epoch:
+    """Our loader's images; with a model, as that normalises them."""
     sampler = Sampler(split.targets, BATCH)
     loader = TrainLoader(split, sampler, augment=augment, size=size, workers=workers)
     epochs = count()
-    return lambda: (model.normalise(batch.images) for batch in loader.epoch(next(epochs)))
+    last = model.normalise if model else lambda images: images
+    return lambda: (last(batch.images) for batch in loader.epoch(next(epochs)))
 
 
 def in_memory(workers: int, model: Classifier) -> tuple[str, Epoch, Epoch]:
@@ -90,20 +94,22 @@ def in_memory(workers: int, model: Classifier) -> tuple[str, Epoch, Epoch]:
         name, draw = f"noise of {SIZE} × {SIZE}", np.random.default_rng(0)
         images = draw.integers(0, 256, (50_000, SIZE, SIZE, 3), np.uint8)
         labels = draw.integers(0, CLASSES, len(images))
-    transform = usual(transforms.RandomCrop(SIZE, padding=SIZE // 8), model)
+    mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
+    crop = transforms.RandomCrop(SIZE, padding=SIZE // 8)
+    transform = usual(crop, transforms.Normalize(mean, std))
     theirs = reference(Pictures(images, labels.tolist(), transform), workers)
     planes = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     split = Split(planes, torch.from_numpy(labels).long())
     return name, theirs, ours(split, ["crop", "flip"], SIZE, 0, model)
 
 
-def in_files(folder: Path, workers: int, model: Classifier) -> tuple[str, Epoch, Epoch]:
+def in_files(folder: Path, workers: int) -> tuple[str, Epoch, Epoch]:
     """What the images are, the reference and ours."""
     name = write(folder)
-    transform = usual(transforms.RandomResizedCrop(PART), model)
+    transform = usual(transforms.RandomResizedCrop(PART))
     theirs = reference(ImageFolder(str(folder), transform), workers)
     split = read_folder("folder", folder, download=False).train
-    return name, theirs, ours(split, ["resized_crop", "flip"], PART, workers, model)
+    return name, theirs, ours(split, ["resized_crop", "flip"], PART, workers)
 
 
 def write(folder: Path) -> str:
@@ -158,7 +164,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name, *sides in (
             in_memory(given.workers, model),
-            in_files(Path(folder), given.workers, model),
+            in_files(Path(folder), given.workers),
         ):
             theirs, mine = compare(sides, given.repeats)
             share = f"{BATCH / mine * 1000:.2f}", f"{100 * trained / mine:.2f} %"

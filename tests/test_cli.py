@@ -412,6 +412,8 @@ def test_methods_and_models_are_listed(cohobate):
     assert "2208.05768" in listed
     page = cohobate("methods", "mixskd").out
     assert 'variant = "paper"  # "paper" or "released"' in page
+    page = cohobate("methods", "mlkd").out
+    assert "temperatures = [2.0, 3.0, 4.0, 5.0, 6.0]  # list of float, > 0" in page
     assert cohobate("methods", "mixsdk").code == 2
     assert "cifar_wrn_40_2" in cohobate("models", "cifar_*").out
     assert "278,324 parameters" in cohobate("models", "cifar_resnet20").out

@@ -1,73 +1,93 @@
-"""The page of every method says what the code does: its options, and what it costs."""
+"""What documentation says of the methods is what their classes say, and it can be built."""
 
-import inspect
+import importlib.util
 import re
+import subprocess
+import sys
 
 import pytest
 
-from cohobate import build, config
-from cohobate.explain import explain
+from cohobate import Classifier, catalogue
 from cohobate.methods import METHODS
 from places import ROOT
 
 PAGES = ROOT / "docs" / "methods"
+spec = importlib.util.spec_from_file_location("make", ROOT / "docs" / "make.py")
+assert spec and spec.loader
+make = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make)
+
+AGAIN = "run `python docs/make.py`"
 
 
-@pytest.fixture(params=METHODS)
-def name(request, monkeypatch) -> str:
-    monkeypatch.chdir(ROOT)
-    return request.param
+@pytest.mark.parametrize("name", METHODS)
+def test_page_is_made_from_the_class(name):
+    assert (PAGES / f"{name}.md").read_text(encoding="utf-8") == make.page(name), AGAIN
 
 
-def page(name: str) -> str:
-    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_has_a_meaning(name):
+    taken = re.findall(r"(?m)^#? ?(\w+) (?:=|is left)", catalogue.settings(name, METHODS[name]))
+    assert [*catalogue.read(METHODS[name]).options] == [key for key in taken if key != "name"]
 
 
-def table(text: str, heading: str) -> list[list[str]]:
-    """The rows below the head of the table in a section."""
-    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+def test_lists_are_made_from_the_table():
+    assert (PAGES / "index.md").read_text(encoding="utf-8") == make.index(), AGAIN
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == make.readme(), AGAIN
+    assert catalogue.COSTS.read_text(encoding="utf-8") == make.costs(), AGAIN
 
 
-def test_page_has_every_section(name):
-    text = page(name)
-    wanted = ["Who teaches whom", "Formula", "Options", "Cost", "References"]
-    assert [heading for heading in wanted if f"\n## {heading}\n" not in text] == []
-    assert "```mermaid\nflowchart" in text
-    assert "$$" in text
-    assert "https://" in text
-    assert f"[`{name}`]({name}.md)" in (PAGES / "index.md").read_text(encoding="utf-8")
+def test_every_page_is_of_a_method():
+    assert {page.stem for page in PAGES.glob("*.md")} == {*METHODS, "index"}
 
 
-def shown(default: object) -> str:
-    if default is inspect.Parameter.empty:
-        return "needed"
-    if default is None:
-        return "not set"
-    text = str(default).lower() if isinstance(default, bool) else repr(default).replace("'", '"')
-    return f"`{text}`"
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ('A et al., "A Title, with Commas", CVPR 2021, https://x.org/1.', ("A et al.", "CVPR", "2021")),
+        ('A and B, "Of Year 2000", 2015, https://x.org/1, equation 3.', ("A and B", "", "2015")),
+        ('A, "T", Nature 323, 1986, https://x.org/1.', ("A", "Nature 323", "1986")),
+    ],
+)  # fmt: skip
+def test_a_citation_is_read(line, expected):
+    kind = type("Kind", (METHODS["supervised"],), {"__doc__": f"An idea.\n\n{line}"})
+    authors, _, venue, year, link = catalogue.read(kind).citation
+    assert (authors, venue, year, link) == (*expected, "https://x.org/1")
 
 
-def test_options_are_those_of_the_class(name):
-    options = {
-        f"`{key}`": shown(parameter.default)
-        for key, parameter in inspect.signature(METHODS[name]).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and key != "samples"
+def test_a_method_that_cites_nothing_is_told_how():
+    kind = type("Kind", (METHODS["supervised"],), {"__doc__": "An idea."})
+    with pytest.raises(ValueError, match="Kind cites no paper: write"):
+        catalogue.read(kind)
+
+
+def test_bibtex_names_the_kind_of_source():
+    found = {
+        name: catalogue.bibtex(name, catalogue.read(kind).citation)
+        for name, kind in METHODS.items()
     }
-    rows = table(page(name), "Options")
-    assert {key: default for key, default, _ in rows} == options
-    assert all(meaning for *_, meaning in rows)
+    assert found["kd"].startswith("@misc{hinton2015kd,\n")
+    assert found["hssakd"].startswith("@article{yang2022hssakd,\n")
+    assert "  author = {Hinton and others},\n" in found["kd"]
+    assert all(text.count("{") == text.count("}") for text in found.values())
 
 
-def test_cost_is_what_its_command_prints(name):
-    found = re.search(r"cohobate explain (\S+)(.*)", page(name))
-    assert found, "the page names the command that measured the cost"
-    resolved, _ = build.resolve(config.load(found[1], found[2].split()))
-    assert resolved.method.name == name
-    assert table(page(name), "Cost") == [list(row) for row in explain(resolved).costs]
+def test_the_example_of_extending_runs():
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    place: dict = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], place)
+    model = Classifier("cifar_resnet8", 5)
+    assert place["Halved"](model).weight == 0.5
 
 
-def test_links_to_files_lead_somewhere(name):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page(name)):
-        assert (PAGES / target).exists(), target
+@pytest.mark.slow
+def test_the_documentation_is_built_without_a_warning(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "methods" / "pskd" / "index.html").is_file()

@@ -17,18 +17,33 @@ def test_mixskd(cohobate):
     ran = cohobate("explain", ROOT / "runs/cifar100/resnet18/mixskd.toml")
     assert ran.code == 0, ran.err
     assert "cifar_resnet18: 11,220,132 parameters, 555,468,800 multiply-adds at 32" in ran.out
-    assert "losses: ce, mixed_ce, feature, discriminator, mutual, self_teacher" in ran.out
+    assert "mixskd: alpha=0.4, temperature=3.0, " in ran.out
     found = rows(ran.out)
     assert found["layer3"] == ["256", "8 × 8"]
-    assert found["self_teacher"] == ["1,099,876", "trained"]
+    assert found["discriminators"] == ["263,688", "trained"]
     assert found["multiply-adds of an image, forward (M)"] == ["555.47", "2,756.04", "4.96"]
+
+
+def test_who_learns_from_which_loss(cohobate):
+    """The self-teacher's predictions teach the network, and are not taught by it."""
+    found = rows(cohobate("explain", ROOT / "runs/cifar100/resnet18/mixskd.toml").out)
+    assert found["feature"] == ["network, exits", "self_teacher, discriminators"]
+    assert found["self_teacher"] == ["network", "exits, self_teacher, discriminators"]
+
+
+def test_shapes_of_a_teacher_and_what_joins_them(cohobate, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    ran = cohobate("explain", "runs/cifar100/resnet8x4/fitnet.toml")
+    assert ran.code == 0, ran.err
+    assert "teacher's stage" in ran.out
+    assert rows(ran.out)["connector"][0].count("→") == 1
 
 
 def test_baseline_costs_what_it_costs(cohobate):
     ran = cohobate("explain", SMOKE)
     assert ran.code == 0, ran.err
     costs = [cells for name, cells in rows(ran.out).items() if cells[-1:] == ["1.00"]]
-    assert len(costs) == 3
+    assert len(costs) == 4
     assert "added by the method" not in ran.out
 
 

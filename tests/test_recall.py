@@ -192,7 +192,7 @@ def test_a_folder_of_other_settings_is_refused(student, smoke, tmp_path):
 
 REFUSED = {
     "method.name=supervised": "method 'supervised' wants more of a frozen teacher than its logits",
-    "method.name=hsakd_teacher": "take [cache] away, or choose from kd, mixkd",
+    "method.name=hsakd_teacher": "take [cache] away, or choose from ",
     "cache.top=0": "cache.top=0: input should be greater than or equal to 1",
     "cache.size=3": "unknown setting of [cache] 'size'",
 }

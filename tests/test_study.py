@@ -48,6 +48,19 @@ def test_sweep_of_a_file_and_of_the_command(tmp_path):
     assert names(planned) == ["supervised-lr=0.4/seed0"]
 
 
+def test_a_teacher_is_for_the_methods_that_take_one(tmp_path):
+    teacher = run_file(tmp_path / "teacher.toml", "")
+    sweeps = {"method.name": ["supervised", "kd"], "method.teacher": [str(teacher)]}
+    planned = study.plan([SMOKE], sweeps=sweeps)
+    assert names(planned) == ["supervised/seed0", "kd/seed0"]
+    assert "teacher" not in planned[0].config.method.options
+    assert planned[1].config.method.options["teacher"] == str(teacher)
+    again = study.plan(
+        [SMOKE], [f"method.teacher={teacher}"], {"method.name": ["supervised", "kd"]}
+    )
+    assert [run.config for run in again] == [run.config for run in planned]
+
+
 def test_every_combination_of_two_settings():
     sweeps = {"method.alpha": [0.2, 0.4], "method.name": ["mixup"], "method.share": [0.5, 1.0]}
     planned = study.plan([SMOKE], sweeps=sweeps)

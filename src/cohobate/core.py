@@ -163,6 +163,8 @@ class Method(nn.Module, ABC, Generic[M]):
     """Augmented views wanted of each image."""
     companions: int = 0
     """Images of the same class wanted with each image."""
+    repeats: bool = False
+    """Whether the first half of every batch is the second half of the batch before, once more."""
     mix: Mixing | None = None
     """The mixing that this method owns; else the run file's [mix] applies."""
     kept_by: str = ""

@@ -48,9 +48,42 @@ def step_flops(method: Method, size: int) -> float:
     return counted.get_total_flops() / ROWS
 
 
-def loss_terms(method: Method, size: int) -> list[str]:
-    """The names of a method's losses."""
-    return list(_losses(*_ghost(method, size)))
+def taught(method: Method, size: int) -> dict[str, list[str]]:
+    """Of every loss, the parts of the method that its gradient reaches: children, by name.
+
+    Only those count that are trained at all; what is missing lies behind a stop-gradient, or takes
+    no part in the loss.
+    """
+    ghost, batch = _ghost(method, size)
+    losses = _losses(ghost, batch)
+    parts = trained_parts(ghost)
+    found = {}
+    for name, loss in losses.items():
+        everything = [p for parameters in parts.values() for p in parameters]
+        grads = iter(torch.autograd.grad(loss, everything, retain_graph=True, allow_unused=True))
+        reached = {part: [next(grads) for _ in own] for part, own in parts.items()}
+        found[name] = [part for part, own in reached.items() if any(g is not None for g in own)]
+    return found
+
+
+def trained_parts(method: Method) -> dict[str, list[nn.Parameter]]:
+    """The parameters of a method that are trained, by the child that holds them."""
+    found = dict[str, list[nn.Parameter]]()
+    seen = set[nn.Parameter]()
+    for name, part in method.named_children():
+        own = [p for p in part.parameters() if p.requires_grad and p not in seen]
+        if own:
+            found[name] = own
+            seen.update(own)
+    return found
+
+
+def held_bytes(method: Method, size: int, batch_size: int) -> int:
+    """What a step holds, estimated: weights, gradients, momentum, buffers, and the maps that the
+    backward pass wants, all in float32."""
+    numbers = sum(t.numel() * t.element_size() for t in (*method.parameters(), *method.buffers()))
+    trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
+    return numbers + 2 * trained + batch_size * cost(method, size)["training_bytes"]
 
 
 def example(method: Method, size: int, anchors: int, device: torch.device | str) -> Batch:

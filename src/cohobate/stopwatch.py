@@ -48,13 +48,18 @@ class Case:
     classes: int = 100
     compile: bool = False
 
+    @property
+    def samples(self) -> int:
+        """Images that lie in memory."""
+        return 8 * self.batch_size
+
 
 def build_method(case: Case) -> Method:
     """The method of a case, with new weights. Raises ValueError where the parts do not fit."""
     torch.manual_seed(0)
     kind = find_method(case.method)
     asked = inspect.signature(kind).parameters
-    given: dict[str, Any] = {"samples": case.batch_size} if "samples" in asked else {}
+    given: dict[str, Any] = {"samples": case.samples} if "samples" in asked else {}
     if "teacher" in asked:
         teacher = Classifier(case.teacher or case.model, case.classes, size=case.size)
         wanted = get_type_hints(kind.__init__)["teacher"]
@@ -71,11 +76,16 @@ class Ours:
         fast.fold(method, example(method, case.size, 2, fabric.device))
         if case.compile:
             fast.compile_whole(method)
-        images = torch.randint(256, (8 * case.batch_size, 3, case.size, case.size)).byte()
+        images = torch.randint(256, (case.samples, 3, case.size, case.size)).byte()
         split = Split(images, torch.arange(len(images)) % case.classes)
         loader = TrainLoader(
             split,
-            Sampler(split.targets, case.batch_size, companions=method.companions),
+            Sampler(
+                split.targets,
+                case.batch_size,
+                companions=method.companions,
+                repeats=method.repeats,
+            ),
             augment=["crop", "flip"],
             size=case.size,
             views=method.views,

@@ -1,5 +1,6 @@
 """Many runs from a few run files: what is missing is trained, one after another."""
 
+import inspect
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ def plan(
 ) -> list[Planned]:
     """Every combination of what is varied, for each run file; the seeds are the outermost loop.
 
-    sweeps: take the place of what a file's table [sweep] says of the same setting.
+    sweeps: take the place of what a file's table [sweep] says of the same setting. Where methods
+        are varied, `method.teacher` is given to those that take a teacher.
     seeds: how many, counted from that of the file; takes the place of its sweep of `seed`.
     Raises ValueError where a file, a setting or a combination is not as it should be.
     """
@@ -58,11 +60,23 @@ def plan(
         names = sorted(varied, key=lambda key: key != "method.name")
         for seed, values in product(chosen, product(*(varied[name] for name in names))):
             point = dict(zip(names, values))
-            config = settings.load(file, [*overrides, *point.items(), ("seed", seed)])
+            stated = (p if isinstance(p, tuple) else settings.pair(p) for p in overrides)
+            given = [*stated, *point.items(), ("seed", seed)]
+            config = settings.load(file, _suited(given))
             config = build.resolve(config)[0]
+            if len(varied.get("method.teacher", ())) == 1:
+                point.pop("method.teacher")
             title = _title(config, point, stem if len(files) > 1 else "")
             planned.setdefault(config.toml(), Planned(Path(title, f"seed{seed}"), config))
     return sorted(planned.values(), key=lambda run: run.config.seed)
+
+
+def _suited(given: Sequence[tuple[str, Any]]) -> list[Override]:
+    """Settings without the teacher of a method that takes none."""
+    name = dict(given).get("method.name")
+    if name is None or "teacher" in inspect.signature(build.find_method(str(name))).parameters:
+        return [*given]
+    return [(key, value) for key, value in given if key != "method.teacher"]
 
 
 def _stems(files: Sequence[Path]) -> list[str]:

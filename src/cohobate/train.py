@@ -253,6 +253,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         data.train.targets,
         config.data.batch_size,
         companions=method.companions,
+        repeats=method.repeats,
         seed=config.seed,
         rank=fabric.global_rank,
         world=fabric.world_size,

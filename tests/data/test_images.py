@@ -135,6 +135,16 @@ def test_smaller_decoding_looks_like_full_decoding(save, width, height):
     assert (views[0] - views[1]).abs().max() < 16
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_part_of_a_jpeg_is_what_pillow_makes_of_it(save, mode):
+    path = save(picture(3, 200, 150).convert(mode), "x.jpg")
+    view = parts(path, lambda *_: torch.tensor([[30, 20, 101, 84]]), 64)[0]
+    actual = view.permute(1, 2, 0).int()
+    whole = Image.open(path).convert("RGB")
+    expected = whole.resize((64, 64), Image.Resampling.BILINEAR, box=(30, 20, 131, 104))
+    assert (actual - torch.from_numpy(np.array(expected)).int()).abs().max() <= 2
+
+
 def test_boxes_are_left_top_width_height(save):
     image = picture(2, 40, 30)
     view = parts(save(image, "x.png"), lambda w, h: torch.tensor([[10, 5, w - 20, h - 10]]), 20)

@@ -35,6 +35,37 @@ def test_ranks_share_out_the_batch_of_one_process(class_weights):
     assert torch.equal(joined, whole)
 
 
+@pytest.mark.parametrize("class_weights", [None, "balanced"])
+@pytest.mark.parametrize("rank, world", [(0, 1), (0, 2), (1, 2)])
+def test_the_first_half_of_a_batch_that_repeats_is_the_second_of_the_one_before(
+    rank, world, class_weights
+):
+    sampler = Sampler(
+        TARGETS, 16, repeats=True, rank=rank, world=world, class_weights=class_weights
+    )
+    batches = torch.cat([sampler.rows(epoch) for epoch in range(3)])
+    assert len(batches) == 3 * len(sampler) == 3 * 13  # 13 × 8 new ones
+    again, new = batches.chunk(2, 1)
+    assert again.shape == new.shape == (39, 8 // world)
+    assert torch.equal(again[1:], new[:-1])
+    assert torch.equal(sampler.rows(2), batches[26:])  # whatever was asked before
+
+
+def test_new_halves_are_what_batches_of_their_size_are():
+    halves = Sampler(TARGETS, 16, repeats=True).rows(4)[:, 8:]
+    assert torch.equal(halves, Sampler(TARGETS, 8).rows(4))
+
+
+def test_ranks_share_out_halves_that_repeat_and_their_companions():
+    options = {"companions": 1, "repeats": True}
+    whole = Sampler(TARGETS, 16, **options).rows(5).view(13, 4, 8)
+    halves = [Sampler(TARGETS, 16, rank=r, world=2, **options).rows(5) for r in range(2)]
+    assert torch.equal(torch.cat([half.view(13, 4, 4) for half in halves], 2), whole)
+    anchors, companions = whole.view(13, 2, 16).unbind(1)
+    assert torch.equal(TARGETS[companions], TARGETS[anchors])
+    assert (companions != anchors).all()
+
+
 def test_companions_are_of_the_class_and_not_the_anchor():
     rows = Sampler(TARGETS, 16, companions=3).rows(0)
     anchors, *companions = rows.split(16, 1)
@@ -93,6 +124,11 @@ def test_classes_that_training_lacks_are_counted_and_never_drawn():
     [
         ({"batch_size": 104}, r"data\.batch_size=104 is larger than the 103 training images"),
         ({"batch_size": 15, "world": 2}, r"data\.batch_size=15 cannot be divided among 2"),
+        (
+            {"batch_size": 15, "repeats": True},
+            r"15 cannot be divided half by half among 1 processes: choose a multiple of 2",
+        ),
+        ({"batch_size": 18, "repeats": True, "world": 2}, "choose a multiple of 4"),
         (
             {"class_weights": "balance"},
             r'data\.class_weights=\'balance\' .* "balanced" or a list of 5',

@@ -1,8 +1,10 @@
 """Every method, stopped within an epoch and continued, ends in the bits of a run that never stopped."""
 
+import inspect
 import os
 import shutil
 import signal
+from typing import get_type_hints
 
 import pytest
 
@@ -10,7 +12,13 @@ from cohobate.engine import Training
 from cohobate.methods import METHODS
 
 SMALL = ("data.per_class=8", "data.batch_size=16", "optim.ema=0.9", "eval.batch_size=64")
-TEACHERS = {"kd": "supervised", "mixkd": "supervised", "hsakd": "hsakd_teacher"}
+NAMES = {kind: name for name, kind in METHODS.items()}
+TEACHERS = {
+    name: NAMES.get(get_type_hints(kind.__init__)["teacher"], "supervised")
+    for name, kind in METHODS.items()
+    if "teacher" in inspect.signature(kind).parameters
+}
+"""The method that trains the teacher of one that takes it."""
 STOP = 7
 """The step after which the signal comes: the second of the second epoch."""
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from test_contract import made
+from test_contract import made, options
 from torch import Tensor, nn
 
 from cohobate import fast
@@ -22,6 +22,9 @@ UPSIDE = {"frskd", "frskd_sla"}
 """Methods with a self-teacher on top of the network: fresh batch norms, one on the other, magnify
 any rounding of what comes from below, and the very first gradient agrees less well."""
 
+CHOOSING = {"unix"}
+"""Methods that rank the images by what the network says: a rounding lets two of them change places."""
+
 
 @pytest.fixture(scope="module")
 def digits():
@@ -32,13 +35,17 @@ def digits():
 def case(request, digits) -> tuple[str, Method]:
     torch.manual_seed(0)
     network = Classifier("cifar_resnet8", 10, size=SIZE, mean=digits.mean, std=digits.std)
-    return request.param, made(request.param, network)
+    given = {"samples": len(digits.train)} if "samples" in options(METHODS[request.param]) else {}
+    return request.param, made(request.param, network, **given)
 
 
 def batch_at(step: int, method: Method, digits, rows: int) -> Batch:
     draw = torch.Generator().manual_seed(step + 5)
+    rows *= 1 + method.companions
     ids = torch.randint(len(digits.train), (rows,), generator=draw)
     images = digits.train.images[ids].float() / 255
+    if method.views > 1:
+        images = torch.stack([images.roll(view, -1) for view in range(method.views)], 1)
     return method.mixed(Batch(images, digits.train.targets[ids], ids), draw)
 
 
@@ -73,7 +80,8 @@ def test_losses_and_gradients_are_those_of_eager_float32(case, digits):
             small = 0.01 * total(expected.values())  # what is less is measured against that
             for term, value in expected.items():
                 off = (losses[term] - value).abs() / value.maximum(small)
-                assert off <= 0.02, (step, term, value, losses[term])
+                most = 0.05 if name in CHOOSING else 0.02
+                assert off <= most, (step, term, value, losses[term])
             least = 0.98 if name in UPSIDE and step == 0 else 0.99
             assert torch.cosine_similarity(gradient, quick_gradient, 0) >= least, step
         batch = batch_at(step, method, digits, ROWS)

@@ -27,10 +27,16 @@ def explain(
     told = explain(resolved)
     print("\n".join([told.network, *notes, *told.notes]), end="\n\n")
     show(["stage", "channels", "map"], told.stages)
-    if told.parts:
-        print()
-        show(["added by the method", "parameters", "are"], told.parts)
-    print(f"\nlosses: {', '.join(told.terms)}\n")
+    for headings, rows in (
+        (["teacher's stage", "channels", "map"], told.teacher),
+        (["added by the method", "parameters", "are"], told.parts),
+        (["connector", "from → to", "parameters"], told.connectors),
+        (["loss", "teaches", "leaves alone"], told.terms),
+    ):
+        if rows:
+            print()
+            show(headings, rows)
+    print(f"\n{resolved.method.name}: {told.options}\n" if told.options else "")
     show(["cost", "supervised", resolved.method.name, "ratio"], told.costs)
 
 
@@ -86,14 +92,17 @@ def analyse(
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, to see its options.")] = None,
 ) -> None:
-    """List the methods, or show one with its options."""
+    """List the methods, by family, or show the page of one.
+
+    The cost is that of a training step's forward passes, `supervised` being 1, on a small network
+    with a teacher like it.
+    """
     from cohobate import catalogue
-    from cohobate.methods import METHODS
 
     if name is not None:
-        print(catalogue.describe(name))
+        print(catalogue.page(name))
         return
-    show(["method", "idea", "paper"], [(key, *catalogue.idea(METHODS[key])) for key in METHODS])
+    show(["method", "family", "paper", "needs", "cost", "link"], catalogue.rows())
 
 
 @app.command()

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
 Place = Callable[[int, int], Tensor]
 """From the width and height of an image to boxes (N, 4): left, top, width, height, in pixels."""
@@ -48,8 +51,11 @@ def parts(path: Path, place: Place, size: int) -> Tensor:
         file = Image.open(path)
         width, height = _displayed(file)
     boxes = place(width, height).tolist()
+    share = max(size / min(box[2:]) for box in boxes)
     with _reading(path), file:
-        image, scale = _decode(file, max(size / min(box[2:]) for box in boxes))
+        if share > 0.5 and _is_plain_jpeg(file):
+            return _parts_of_jpeg(path, boxes, size)
+        image, scale = _decode(file, share)
     planes = bytearray()
     for left, top, wide, high in boxes:
         corners = (scale * left, scale * top, scale * (left + wide), scale * (top + high))
@@ -57,6 +63,26 @@ def parts(path: Path, place: Place, size: int) -> Tensor:
         for channel in image.getbands():
             planes += view.tobytes("raw", channel)
     return torch.frombuffer(planes, dtype=torch.uint8).view(-1, 3, size, size)
+
+
+def _is_plain_jpeg(file: Image.Image) -> bool:
+    """Whether a file is stored as it is displayed, in grey or colour."""
+    upright = file.getexif().get(_ORIENTATION, 1) == 1
+    return file.format == "JPEG" and file.mode in ("L", "RGB") and upright
+
+
+def _parts_of_jpeg(path: Path, boxes: list[list[float]], size: int) -> Tensor:
+    """`parts` of a JPEG that is not decoded smaller: in half the time that Pillow takes.
+
+    Boxes are rounded to whole pixels.
+    """
+    pixels: Any = decode_jpeg(read_file(str(path)), ImageReadMode.RGB)
+    views = torch.empty(len(boxes), 3, size, size, dtype=torch.uint8)
+    for view, box in zip(views, boxes):
+        left, top, wide, high = (max(round(edge), low) for edge, low in zip(box, (0, 0, 1, 1)))
+        part = pixels[None, :, top : top + high, left : left + wide]
+        view.copy_(F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0])
+    return views
 
 
 def known(boxes: Tensor, width: int, height: int) -> Tensor:

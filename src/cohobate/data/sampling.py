@@ -15,12 +15,15 @@ class Sampler:
     targets: (N,) class of each image.
     batch_size: anchors in a batch, over all processes; each process takes an equal slice.
     companions: images of the same class that follow the anchors, as `Batch` describes.
+    repeats: the first half of a process's anchors is the second half of those of the batch before;
+        in the first batch of an epoch, of the last one of the epoch before.
     classes: how many the data set has, of which the training images may lack some.
     class_weights: how often each class is drawn relative to its share of the images; "balanced"
         draws every class that there are images of equally often.
 
     Every batch is full. Every image appears at least once an epoch (the order wraps around at its
     end), unless `class_weights` asks for fewer of its class; then each class's images take turns.
+    Where batches repeat, that holds of their new halves.
 
     Raises ValueError where `batch_size` or `class_weights` does not fit the data.
     """
@@ -31,6 +34,7 @@ class Sampler:
         batch_size: int,
         *,
         companions: int = 0,
+        repeats: bool = False,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -42,12 +46,15 @@ class Sampler:
                 f"data.batch_size={batch_size} is larger than the {len(targets)} training images: "
                 f"choose at most {len(targets)}"
             )
-        if batch_size % world:
+        parts = 2 * world if repeats else world
+        if batch_size % parts:
+            among = f"{'half by half ' if repeats else ''}among {world} processes"
             raise ValueError(
-                f"data.batch_size={batch_size} cannot be divided among {world} processes: "
-                f"choose a multiple of {world}"
+                f"data.batch_size={batch_size} cannot be divided {among}: "
+                f"choose a multiple of {parts}"
             )
-        self.targets, self.batch_size, self.companions = targets, batch_size, companions
+        self.targets, self.companions, self.repeats = targets, companions, repeats
+        self.fresh = batch_size // 2 if repeats else batch_size  # rows that are new in a batch
         self.seed, self.rank, self.world = seed, rank, world
         self.counts = torch.bincount(targets, minlength=classes)
         self.members = targets.argsort(stable=True)  # rows, grouped by class
@@ -56,20 +63,28 @@ class Sampler:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.targets) // self.batch_size)
+        return -(-len(self.targets) // self.fresh)
 
     def rows(self, epoch: int) -> Tensor:
         """This process's part of every batch, (batches, (companions + 1) * batch_size / world)."""
         random = generator(self.seed, epoch)
-        if self.quotas is None:
-            order = torch.randperm(len(self.targets), generator=random)
-            order = torch.cat([order, order[: len(self) * self.batch_size - len(order)]])
-        else:
-            order = self._weighted(self.quotas, random)
-        blocks = [order, *(self._companion(order, random) for _ in range(self.companions))]
-        share = self.batch_size // self.world
+        anchors = [self._order(random)]
+        if self.repeats:
+            last = self._order(generator(self.seed, epoch - 1))[-self.fresh :]
+            anchors.insert(0, torch.cat([last, anchors[0][: -self.fresh]]))
+        blocks = [*anchors]
+        for _ in range(self.companions):
+            blocks += [self._companion(rows, random) for rows in anchors]
+        share = self.fresh // self.world
         mine = slice(self.rank * share, (self.rank + 1) * share)
         return torch.cat([block.view(len(self), -1)[:, mine] for block in blocks], 1)
+
+    def _order(self, random: torch.Generator) -> Tensor:
+        """The rows that are new in the batches of an epoch, one batch after the other."""
+        if self.quotas is not None:
+            return self._weighted(self.quotas, random)
+        order = torch.randperm(len(self.targets), generator=random)
+        return torch.cat([order, order[: len(self) * self.fresh - len(order)]])
 
     def _companion(self, anchors: Tensor, random: torch.Generator) -> Tensor:
         """Another row of each anchor's class; the anchor itself where it is alone."""
@@ -83,7 +98,7 @@ class Sampler:
 
     def _quotas(self, class_weights: str | Sequence[float]) -> Tensor:
         """How many rows of each class (C,) an epoch holds."""
-        rows = len(self) * self.batch_size
+        rows = len(self) * self.fresh
         if class_weights == "balanced":
             return apportion((self.counts > 0).double(), rows)
         if isinstance(class_weights, str) or len(class_weights) != len(self.counts):

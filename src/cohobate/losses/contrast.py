@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohobate.losses.exact import product
+
 
 def cosines(rows: Tensor, columns: Tensor) -> Tensor:
     """The cosine of every row of (N, D) with every row of (M, D): (N, M), float32.
@@ -13,17 +15,7 @@ def cosines(rows: Tensor, columns: Tensor) -> Tensor:
     A row of zeros is at right angles to all. No autocast touches the product, whose rounding a low
     temperature would magnify.
     """
-    return products(F.normalize(_exact(rows)), F.normalize(_exact(columns)))
-
-
-def products(rows: Tensor, columns: Tensor) -> Tensor:
-    """The inner product of every row of (..., N, D) with every row of (..., M, D): (..., N, M).
-
-    In float32, within autocast too.
-    """
-    device = rows.device.type
-    with torch.autocast("cpu" if device == "meta" else device, enabled=False):
-        return _exact(rows) @ _exact(columns).transpose(-1, -2)
+    return product(F.normalize(rows.float()), F.normalize(columns.float()))
 
 
 def nce(positive: Tensor, negative: Tensor, apart: Tensor, partition: Tensor) -> Tensor:
@@ -37,7 +29,7 @@ def nce(positive: Tensor, negative: Tensor, apart: Tensor, partition: Tensor) ->
     apart: (B, K), whether one counts: the mean is over those, and none at all cost nothing.
     partition: () log z, where z is the mean of $e^s$ over pairs that are none.
     """
-    positive, negative = _exact(positive), _exact(negative)
+    positive, negative = positive.float(), negative.float()
     count = negative.shape[1]
     offset = log(count) + partition
     found = F.softplus(offset - positive)
@@ -53,7 +45,7 @@ def wasserstein_dual(critic: Tensor) -> Tensor:
 
     critic: (B, B) g of every row of one network with every row of another; one row alone gives zero.
     """
-    critic = _exact(critic)
+    critic = critic.float()
     count, pairs = len(critic), critic.diagonal().mean()
     if count == 1:
         return pairs - pairs
@@ -67,7 +59,7 @@ def sinkhorn(cost: Tensor, regularisation: float, iterations: int) -> Tensor:
     iterations, each of which fits the columns and then the rows; no gradient passes. Cuturi,
     "Sinkhorn Distances", NeurIPS 2013, https://arxiv.org/abs/1306.0895.
     """
-    scaled = -_exact(cost.detach()) / regularisation
+    scaled = -cost.detach().float() / regularisation
     rows, columns = scaled.shape
     left = scaled.new_zeros(rows, 1)
     right = scaled.new_zeros(1, columns)
@@ -97,8 +89,8 @@ def inter_class(logits: Tensor, temperature: float = 1.0) -> Tensor:
     Segmentation", Multimedia Tools and Applications 2025, https://arxiv.org/abs/2308.04243.
     """
     spread = logits.t()[None] if logits.ndim == 2 else logits.flatten(2)
-    log_p = F.log_softmax(_exact(spread) / temperature, dim=2)
-    crossed = products(log_p.exp(), log_p)
+    log_p = F.log_softmax(spread.float() / temperature, dim=2)
+    crossed = product(log_p.exp(), log_p)
     return crossed.diagonal(dim1=1, dim2=2)[:, :, None] - crossed
 
 
@@ -132,12 +124,7 @@ def chosen_kl(student: Tensor, teacher: Tensor, chosen: Tensor, temperature: flo
     No gradient reaches `teacher`; none chosen cost nothing. Hinton et al., "Distilling the
     Knowledge in a Neural Network", 2015, https://arxiv.org/abs/1503.02531, section 2.
     """
-    log_p = F.log_softmax(_exact(teacher.detach()) / temperature, dim=1)
-    log_q = F.log_softmax(_exact(student) / temperature, dim=1)
+    log_p = F.log_softmax(teacher.detach().float() / temperature, dim=1)
+    log_q = F.log_softmax(student.float() / temperature, dim=1)
     rows = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
     return temperature**2 * torch.where(chosen, rows, 0.0).sum() / chosen.sum().clamp(min=1)
-
-
-def _exact(value: Tensor) -> Tensor:
-    """In float32, or as it is where it is finer."""
-    return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -12,7 +12,7 @@ def total(terms: Iterable[Tensor]) -> Tensor:
     return torch.stack(tuple(terms)).sum()
 
 
-def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+def kl(student: Tensor, teacher: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""$T^2\,KL(\sigma(t/T)\,\|\,\sigma(s/T))$ of logits (B, C, ...), averaged over all but the classes.
 
     No gradient reaches `teacher`. Hinton et al., "Distilling the Knowledge in a Neural Network",

@@ -15,8 +15,9 @@ from cohobate.modules.ramp import Ramp
 class FRSKDSLA(Method[Classifier]):
     """FRSKD whose network and self-teacher both tell rotations as well, and learn from all four.
 
-    Ji et al., CVPR 2021, https://arxiv.org/abs/2103.08273 (FRSKD+SLA), with Lee et al., ICML 2020,
-    https://arxiv.org/abs/1910.05872. B images and their 4B rotations pass network and self-teacher
+    Ji et al., "Refine Myself by Teaching Myself: Feature Refinement via Self-Knowledge
+    Distillation", CVPR 2021, https://arxiv.org/abs/2103.08273: FRSKD+SLA there, with the label
+    augmentation of Lee et al., ICML 2020, https://arxiv.org/abs/1910.05872. B images and their 4B rotations pass network and self-teacher
     one after the other. With logits z and t of the images, joint logits q_z and q_t of the
     rotations and their aggregates a_z and a_t:
     L = CE(z) + CE(t) + CE(q_z) + CE(q_t) + gamma [KL_T(z <- sg a_z) + KL_T(t <- sg a_t)]

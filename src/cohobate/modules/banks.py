@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cohobate.core import Batch
-from cohobate.losses.contrast import products
+from cohobate.losses.exact import product
 from cohobate.modules.memory import Memory
 
 _WORD = 0xFFFFFFFF  # words of 32 bits, held in int64
@@ -70,7 +70,7 @@ class Banks(nn.Module):
         past, steps = bank.read(batch.ids)
         past = torch.where(steps[:, None] >= 0, past, others.detach())
         partner = past if batch.mix is None else batch.mix.blend(past)
-        scores = products(rows, bank.rows.clone())  # a copy, since the bank is written next
+        scores = product(rows, bank.rows.clone())  # a copy, since the bank is written next
         moved = self.momentum * past + (1 - self.momentum) * others.detach()
         bank.write(batch.ids, F.normalize(moved), step)
         return Contrast((rows * partner).sum(1), scores.gather(1, drawn))

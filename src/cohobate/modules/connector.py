@@ -68,13 +68,11 @@ class Connector(nn.Module):
     def __init__(self, source: Shape, target: Shape, *, rectified: bool = False):
         super().__init__()
         self.target = target
-        self.layers = nn.Sequential(
-            nn.Conv2d(source.channels, target.channels, 1, bias=False),
-            nn.BatchNorm2d(target.channels),
-            *([nn.ReLU()] if rectified else []),
-        )
-        nn.init.kaiming_normal_(self.layers[0].weight, mode="fan_out", nonlinearity="relu")
-        self.note = f"connector {_words(source)} → {_words(target)}"
+        convolution = nn.Conv2d(source.channels, target.channels, 1, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        norm = nn.BatchNorm2d(target.channels)
+        self.layers = nn.Sequential(convolution, norm, *([nn.ReLU()] if rectified else []))
+        self.joins = f"{_words(source)} → {_words(target)}"
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C_s, H_s, W_s) to (B, C_t, H_t, W_t), resized before the convolution where that is less."""

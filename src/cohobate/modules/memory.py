@@ -1,9 +1,6 @@
 """What a method remembers of every training image."""
 
-import os
-from contextlib import suppress
-from pathlib import Path
-
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -28,7 +25,8 @@ class Memory(nn.Module):
         super().__init__()
         size = samples * width * dtype.itemsize
         self.note = f"memory of {what}: {samples:,} × {width:,} numbers, {size / 1e6:,.1f} MB"
-        if torch.get_default_device().type == "cpu" and size > (free := _free()):
+        free = psutil.virtual_memory().available
+        if size > free and torch.get_default_device().type == "cpu":
             raise ValueError(
                 f"the {self.note}, does not fit: {free / 1e6:,.1f} MB are free; choose another"
                 " method, fewer images (data.fraction), or a machine with more memory"
@@ -64,13 +62,3 @@ def keep_from_broadcast(module: nn.Module) -> None:
     """Tells DDP not to send memories around before every step: they are equal already."""
     if keys := memory_keys(module):
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, sorted(keys))
-
-
-def _free() -> float:
-    """Bytes of memory that are free on this machine; without bound where it does not tell."""
-    with suppress(OSError, ValueError, AttributeError):
-        if (told := Path("/proc/meminfo")).exists():
-            lines = told.read_text(encoding="ascii").splitlines()
-            return 1024 * int(next(x for x in lines if x.startswith("MemAvailable")).split()[1])
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return float("inf")
