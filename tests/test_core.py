@@ -8,7 +8,7 @@ from lightning_fabric.utilities.apply_func import move_data_to_device
 from torch import nn
 from torch.utils.data import default_collate
 
-from cohobate.core import Batch, Losses, Method, Mixture, Progress, unknown
+from cohobate.core import Batch, Losses, Method, Mixture, Progress, shrunk, unknown
 
 PARTNER, WEIGHT = [2, 0, 1], [0.25, 1.0, 0.5]
 AVERAGE = Mixture(torch.tensor(PARTNER), torch.tensor(WEIGHT))
@@ -66,6 +66,53 @@ def test_blend_resizes_the_mask_to_a_smaller_map():
                 torch.testing.assert_close(blended[b, :, y, x], expected)
 
 
+def test_shrunk_maps_show_the_mean_of_what_each_cell_covers():
+    """Against loops over fine cells, of which whole numbers make up a cell and its copy alike."""
+    maps, box = draw(2, 3, 4, 6), torch.tensor([[0.25, 0.5, 0.5, 0.25], [0.0, 0.125, 1.0, 0.625]])
+    fine, found = 240, shrunk(maps, box)
+    for b, (left, top, width, height) in enumerate(box.tolist()):
+        for y in range(4):
+            for x in range(6):
+                ys = ((torch.arange(fine) + 0.5) / fine + y) / 4
+                xs = ((torch.arange(fine) + 0.5) / fine + x) / 6
+                ys, xs = (ys - top) / height, (xs - left) / width
+                ys, xs = ys[(ys > 0) & (ys < 1)], xs[(xs > 0) & (xs < 1)]
+                seen = maps[b][:, (4 * ys).long()][:, :, (6 * xs).long()]
+                expected = seen.mean((1, 2)) if seen.numel() else torch.zeros(3)
+                torch.testing.assert_close(found[b, :, y, x], expected, rtol=0, atol=5e-3)
+
+
+def resized() -> Mixture:
+    """A box of half the height and width in the first row, of all in the last, none in between."""
+    mask = torch.ones(3, 1, 8, 4)
+    mask[0, 0, 4:, 1:3] = 0
+    mask[2] = 0
+    box = torch.tensor([[0.25, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    return Mixture(AVERAGE.partner, mask.mean((1, 2, 3)), mask, box)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 8, 4), (3, 2, 5, 8, 4)], ids=["images", "views"])
+def test_blend_shows_the_whole_partner_in_a_box(shape):
+    value, mix = draw(*shape), resized()
+    blended = mix.blend(value)
+    small = nn.functional.avg_pool2d(value[PARTNER[0]], 2)
+    expected = value[0].clone()
+    expected[..., 4:, 1:3] = small
+    torch.testing.assert_close(blended[0], expected)
+    assert torch.equal(blended[1], value[1])
+    torch.testing.assert_close(blended[2], value[PARTNER[2]])
+    flat = draw(3, 7)
+    assert torch.equal(mix.blend(flat), Mixture(mix.partner, mix.weight).blend(flat))
+
+
+def test_a_box_of_a_smaller_map_is_that_of_the_images():
+    """Cells are means: of the blended images, and of the blended means alike."""
+    value, mix = draw(3, 2, 8, 4), resized()
+    even = nn.functional.interpolate(nn.functional.avg_pool2d(value, 2), scale_factor=2)
+    blended = nn.functional.avg_pool2d(mix.blend(even), 2)
+    torch.testing.assert_close(mix.blend(nn.functional.avg_pool2d(value, 2)), blended)
+
+
 def test_blend_passes_gradients_to_both_rows():
     value = draw(3, 2).requires_grad_()
     AVERAGE.blend(value)[0].sum().backward()
@@ -107,7 +154,8 @@ def test_loaders_and_fabric_keep_the_types():
     batch = Batch(*default_collate([tuple(row[:3]) for row in rows]), cut(4, 4))
     moved = move_data_to_device(batch, torch.device("meta"))
     assert (type(moved), type(moved.mix)) == (Batch, Mixture)
-    assert {value.device.type for value in (*moved[:3], *moved.mix)} == {"meta"}
+    numbers = [value for value in (*moved[:3], *moved.mix) if value is not None]
+    assert {value.device.type for value in numbers} == {"meta"}
     progress = move_data_to_device(Progress(torch.tensor(0), 1, torch.tensor(0), 1), "meta")
     assert (type(progress), progress.epoch.device.type, progress.epochs) == (Progress, "meta", 1)
 

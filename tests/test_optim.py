@@ -141,6 +141,17 @@ def test_sgd_moves_by_its_formula(momentum, nesterov):
     torch.testing.assert_close(part.weight.double(), weight, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "swa, epochs, first", [(0.75, 200, 150), (0.0, 3, 0), (0.3, 3, 1), (0.99, 5, 4), (0.5, 1, 0)]
+)
+def test_the_last_share_of_the_epochs_is_averaged(swa, epochs, first):
+    optim = recipe(swa=swa, epochs=epochs)
+    assert [optim.averages(epoch) for epoch in range(epochs)] == [
+        epoch >= first for epoch in range(epochs)
+    ]
+    assert not recipe(epochs=epochs).averages(epochs - 1)
+
+
 def test_nothing_else_is_accepted():
     with pytest.raises(TypeError):
         Recipe(learning_rate=0.1)

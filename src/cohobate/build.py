@@ -1,14 +1,13 @@
 """From settings to the parts of a run: the only module that knows every table."""
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
@@ -21,8 +20,12 @@ from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules.mixing import MIXINGS
+from cohobate.rundir import part
+from cohobate.stages import located
 from cohobate.tasks import TASKS
 from cohobate.weights import class_names, start_from
+
+R = TypeVar("R", bound=RunConfig)
 
 
 def find_method(name: str) -> type[Method]:
@@ -76,9 +79,27 @@ def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
 def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     """The settings with every default written out, and sentences on what was changed.
 
-    Raises ValueError for an unknown method, mixing or option, and for settings that exclude
-    each other.
+    Raises ValueError for an unknown method, mixing or option, for settings that exclude each other,
+    and for an `@` that names no stage before the run.
     """
+    resolved, notes = _resolve(config)
+    before = []
+    for number, stage in enumerate(config.before or (), start=1):
+        try:
+            typed, told = _resolve(stage)
+            located(config.stage(number), Path())
+        except ValueError as error:
+            raise ValueError(f"before.{number}: {error}") from error
+        before.append(typed)
+        notes += [f"before.{number}: {note}" for note in told]
+    if before:
+        resolved = resolved.model_copy(update={"before": tuple(before)})
+    located(resolved, Path())
+    return resolved, notes
+
+
+def _resolve(config: R) -> tuple[R, list[str]]:
+    """What `resolve` makes of a run, or of a stage, by itself."""
     notes = []
     kind = find_method(config.method.name)
     method = kind.complete(options(kind, "method", config.method.options))
@@ -101,6 +122,11 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     if warmup >= optim.epochs:
         warmup = optim.epochs / 2
         notes.append(f"optim.warmup was cut to {warmup:g} epochs, half of the run")
+    if optim.ema is not None and optim.swa is not None:
+        raise ValueError(
+            f"optim.ema={optim.ema:g} and optim.swa={optim.swa:g} are two averages of the weights,"
+            " of which one is exported: leave one out"
+        )
     if list(optim.milestones) != sorted(set(optim.milestones)):
         raise ValueError(f"optim.milestones={list(optim.milestones)} must rise")
     if optim.schedule == "step" and not optim.milestones:
@@ -116,11 +142,12 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """Where a run lies that was given no folder: `out/DATA/ARCH/METHOD[-MIXING]/seedK`."""
-    method = "-".join([config.method.name, *([config.mix.name] if config.mix else [])])
+    """Where a run lies that was given no folder: `out/DATA/ARCH/[STAGE-…]METHOD[-MIXING]/seedK`."""
+    earlier = [stage.title for stage in config.before or ()]
+    mixing = [config.mix.name] if config.mix else []
+    method = "-".join([*earlier, config.method.name, *mixing])
     names = (config.data.name, config.model.arch, method)
-    parts = (re.sub(r"[^\w.=+-]+", "_", name.replace(":", ".")) for name in names)
-    return Path("out", *parts, f"seed{config.seed}")
+    return Path("out", *map(part, names), f"seed{config.seed}")
 
 
 def load_data(config: RunConfig) -> ImageSet:

@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cohobate.core import Count, unknown
 from cohobate.optim import Recipe
+from cohobate.tables import inherit, numbered, own, unnumbered
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -116,10 +118,33 @@ class RunConfig(Table):
     optim: Recipe = Field(default_factory=Recipe)
     cache: CacheConfig | None = None
     eval: EvalConfig = Field(default_factory=EvalConfig)
+    before: "tuple[Stage, ...] | None" = None
+    """[[before]]: what is trained first; `@1` names the first of them in `teacher` and `init`."""
 
     def toml(self) -> str:
-        """This run file as text, every default written out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        """This run file as text, every default written out; of a stage what it does not take over."""
+        table = self.model_dump(mode="json", exclude_none=True)
+        if self.before:
+            table["before"] = [own(stage, table) for stage in table["before"]]
+        return tomli_w.dumps(table)
+
+    def stage(self, number: int) -> "RunConfig":
+        """A stage, counted from 1, as a run by itself, which the stages before it precede."""
+        assert self.before
+        chosen = self.before[number - 1]
+        given = {name: getattr(chosen, name) for name in RunConfig.model_fields}
+        return RunConfig.model_construct(**{**given, "before": self.before[: number - 1] or None})
+
+
+class Stage(RunConfig):
+    """A table of [[before]]; what it does not say is as in the run that it stands in."""
+
+    name: str | None = None
+    """Of its folder, after its number; by default that of its method."""
+
+    @property
+    def title(self) -> str:
+        return self.name or self.method.name
 
 
 def load(path: str | Path, overrides: Sequence[Override] = ()) -> RunConfig:
@@ -127,8 +152,9 @@ def load(path: str | Path, overrides: Sequence[Override] = ()) -> RunConfig:
 
     `method.name=X` puts X's defaults in the place of the whole [method] table, and `mix.name=X`
     likewise; other overrides apply after that, wherever they stand. `mix.name=none` takes [mix]
-    away. A table [sweep] is left to `cohobate.study`. Raises ValueError, naming the key, the value
-    and the choices.
+    away. What is set for the run holds for its stages too, where they do not set it themselves.
+    A table [sweep] is left to `cohobate.study`. Raises ValueError, naming the key, the value and
+    the choices.
     """
     table = override(read(path), overrides)
     table.pop("sweep", None)
@@ -152,10 +178,26 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def parse(table: dict[str, Any], place: str) -> RunConfig:
     """Typed settings of a table as read from TOML. Raises ValueError, naming `place`."""
+    stages = table.get("before") or []
+    if numbered(stages) is stages and stages:
+        raise ValueError(f"{place}: before: input should be tables, each under [[before]]")
+    run = _typed(RunConfig, {k: v for k, v in table.items() if k != "before"}, place)
+    if not stages:
+        return run
+    typed = []
+    for number, stage in enumerate(stages, start=1):
+        prefix = f"before.{number}."
+        if "before" in stage:
+            raise ValueError(f"{place}: {prefix}before: stages stand in the run file one by one")
+        typed.append(_typed(Stage, inherit(stage, table), place, prefix))
+    return run.model_copy(update={"before": tuple(typed)})
+
+
+def _typed(kind: type[T], table: dict[str, Any], place: str, prefix: str = "") -> T:
     try:
-        return check(RunConfig, table)
+        return check(kind, table)
     except ValidationError as error:
-        raise ValueError(f"{place}: {explain(error, RunConfig)}") from None
+        raise ValueError(f"{place}: {explain(error, kind, prefix)}") from None
 
 
 def check(kind: type[T], table: dict[str, Any]) -> T:
@@ -167,22 +209,38 @@ def check(kind: type[T], table: dict[str, Any]) -> T:
 
 
 def override(table: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
-    """A table with overrides."""
+    """A table with overrides; `before.1.` stands before those of its first stage."""
     pairs = [pair(given) if isinstance(given, str) else given for given in overrides]
-    table = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
+    table = deepcopy(table)
     for key, value in pairs:
-        if key in ("method.name", "mix.name"):
-            table[key.split(".")[0]] = {"name": value}
+        if unnumbered(key) in ("method.name", "mix.name"):
+            *path, last, _ = key.split(".")
+            _inside(table, path, f"{key}={value}")[last] = {"name": value}
     for key, value in pairs:
         *path, last = key.split(".")
-        inner = table
-        for name in path:
-            inner = inner.setdefault(name, {})
-            if not isinstance(inner, dict):
-                raise ValueError(f"{key}={value}: {name!r} is a value, not a table")
-        inner[last] = value
-    if isinstance(table.get("mix"), dict) and table["mix"].get("name") == "none":
-        del table["mix"]
+        _inside(table, path, f"{key}={value}")[last] = value
+    stages = numbered(table.get("before"))
+    for each in (table, *(stages.values() if isinstance(stages, dict) else ())):
+        if isinstance(each.get("mix"), dict) and each["mix"].get("name") == "none":
+            del each["mix"]
+    return table
+
+
+def _inside(table: dict[str, Any], path: Sequence[str], given: str) -> dict[str, Any]:
+    """The table that a path leads to, made where it is not there. Raises ValueError for a value."""
+    if path[:1] == ["before"]:
+        stages = numbered(table.get("before"))
+        stages = stages if isinstance(stages, dict) else {}
+        if len(path) < 2 or path[1] not in stages:
+            raise ValueError(
+                f"{given}: this run has {len(stages)} [[before]] tables; before.1.KEY=VALUE sets"
+                " something of the first"
+            )
+        table, path = stages[path[1]], path[2:]
+    for name in path:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{given}: {name!r} is a value, not a table")
     return table
 
 
@@ -223,7 +281,8 @@ def _sentence(prefix: str, path: tuple[str, ...], errors: list[Any], root: type[
         table: Any = root
         for part in tables:
             table = _settings(table)[part]
-        place = f"setting of [{'.'.join(tables)}]" if tables else "setting"
+        inside = (prefix + ".".join(tables)).removesuffix(".")
+        place = f"setting of [{inside}]" if inside else "setting"
         return str(unknown(place, name, _settings(table)))
     if kind == "missing":
         return f"{key} is missing"
@@ -239,7 +298,8 @@ def _sentence(prefix: str, path: tuple[str, ...], errors: list[Any], root: type[
 def _wanted(key: str, error: Any) -> str:
     """What one of pydantic's errors asks for, in the words of a run file."""
     if error["type"] == "tuple_type":
-        return "input should be a list" + (f", such as {LISTS[key]}" if key in LISTS else "")
+        example = LISTS.get(unnumbered(key))
+        return "input should be a list" + (f", such as {example}" if example else "")
     if error["type"] in PLAINLY:
         return f"input should be {PLAINLY[error['type']]}"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}"
@@ -281,10 +341,10 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     """What differs between two tables, but for `INERT`, a line each: `optim.epochs: 40 → 80`."""
     lines = []
     for key in sorted({*old, *new}):
-        a, b, name = old.get(key), new.get(key), f"{prefix}{key}"
+        a, b, name = numbered(old.get(key)), numbered(new.get(key)), f"{prefix}{key}"
         if isinstance(a, dict) and isinstance(b, dict):
             lines += differences(a, b, f"{name}.")
-        elif a != b and name not in INERT:
+        elif a != b and unnumbered(name) not in INERT:
             lines.append(
                 f"{name}: {'not set' if a is None else a} → {'not set' if b is None else b}"
             )

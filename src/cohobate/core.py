@@ -56,11 +56,16 @@ class Mixture(NamedTuple):
     weight: (B,) share of the row itself; 1 means not mixed.
     mask: (B, 1, H, W), 1 where the row itself is kept, for CutMix and its kin;
         `weight` is then the mask's true mean.
+    box: (B, 4) left, top, width and height, in shares of the image, of what the mask cuts out, for
+        ResizeMix: the whole partner is shown in there, made smaller.
+    layer: (B,) the layer of the network that is mixed, for manifold mixup; 0 is the images.
     """
 
     partner: Tensor
     weight: Tensor
     mask: Tensor | None = None
+    box: Tensor | None = None
+    layer: Tensor | None = None
 
     def blend(self, value: Tensor) -> Tensor:
         """The same mixture of any per-row value (B, ...).
@@ -69,12 +74,39 @@ class Mixture(NamedTuple):
         anything else is averaged with `weight`.
         """
         share = self.weight.reshape(-1, *[1] * (value.ndim - 1))
+        other = value[self.partner]
         if self.mask is not None and value.ndim >= 4:
             mask = self.mask
             if mask.shape[-2:] != value.shape[-2:]:
                 mask = F.interpolate(mask, size=value.shape[-2:], mode="area")
             share = mask.reshape(len(mask), *[1] * (value.ndim - 3), *mask.shape[-2:])
-        return share * value + (1 - share) * value[self.partner]
+            if self.box is not None:
+                other = shrunk(other, self.box)
+        return share * value + (1 - share) * other
+
+
+def shrunk(maps: Tensor, box: Tensor) -> Tensor:
+    """Maps (B, ..., H, W), each made smaller to fit its box, and black around that.
+
+    box: (B, 4) left, top, width and height, in shares of the map. A cell shows the mean of what the
+    part of it that lies in the box covers of the map.
+    """
+    left, top, width, height = box.unbind(1)
+    down, across = maps.shape[-2:]
+    rows, columns = _shown(down, top, height)[:, None], _shown(across, left, width)[:, None]
+    return (rows @ maps.flatten(1, -3) @ columns.transpose(-1, -2)).view(maps.shape)
+
+
+def _shown(size: int, start: Tensor, length: Tensor) -> Tensor:
+    """What each cell of a line shows of each cell of its smaller copy, (B, size, size) shares.
+
+    start, length: (B,) of the copy, in shares of the line. Cells outside it show nothing.
+    """
+    edge = torch.arange(size + 1, device=start.device) / size
+    inner = ((edge - start[:, None]) / length[:, None].clamp_min(1e-6)).clamp(0, 1)
+    first, last = inner[:, :-1, None], inner[:, 1:, None]  # what the cell covers of the copy
+    common = (last.minimum(edge[1:]) - first.maximum(edge[:-1])).clamp_min(0)
+    return common / (last - first).clamp_min(1e-6)
 
 
 class Batch(NamedTuple):
@@ -161,6 +193,8 @@ class Method(nn.Module, ABC, Generic[M]):
     model: M
     views: int = 1
     """Augmented views wanted of each image."""
+    distort: tuple[str, ...] = ()
+    """The augmentations that make the other views of the first one; else each is of the image."""
     companions: int = 0
     """Images of the same class wanted with each image."""
     repeats: bool = False

@@ -13,7 +13,7 @@ from cohobate.core import Batch, Losses, Method, Progress
 from cohobate.distributed import least, share_buffers
 from cohobate.interrupt import Interrupted, Signals
 from cohobate.losses import total
-from cohobate.modules import EMA, frozen_keys
+from cohobate.modules import EMA, SWA, frozen_keys
 from cohobate.modules.memory import keep_from_broadcast
 from cohobate.optim import Recipe
 from cohobate.rundir import RunDir
@@ -67,7 +67,7 @@ class Training:
         self.seed, self.checkpoint_every, self.recall = seed, checkpoint_every, recall
         self.per_epoch = -(-len(loader) // recipe.accumulate)
         self.look_every = 10 if fabric.device.type == "cpu" else 50
-        self.ema = EMA(method.model, recipe.ema).to(fabric.device) if recipe.ema else None
+        self.average = recipe.average(method.model, fabric.device)
         self.step, self.images, self.rows = 0, 0, list[Row]()
         self.seconds = self.waited = 0.0
         self.watch = Watch(fabric.device)
@@ -79,7 +79,7 @@ class Training:
     @property
     def network(self) -> nn.Module:
         """What is evaluated and exported: the average of the weights where one is kept."""
-        return self.ema.net if self.ema else self.method.model
+        return self.average.net if self.average else self.method.model
 
     def fit(self) -> list[Row]:
         """Trains to the end and returns a row of numbers for each epoch.
@@ -144,8 +144,8 @@ class Training:
         self.stepper.step()
         self.optimizer.zero_grad()
         self.method.after_step(progress)
-        if self.ema:
-            self.ema.follow(self.method.model)
+        if isinstance(self.average, EMA):
+            self.average.follow(self.method.model)
         self.step += 1
         self.images += images
         losses_so_far = self._look() if self.step % self.look_every == 0 else {}
@@ -176,9 +176,14 @@ class Training:
         """Scores the network, writes the epoch's row and a checkpoint."""
         self._look()
         share_buffers(self.method)
-        if self.ema:
-            share_buffers(self.ema)
         last = epoch + 1 == self.recipe.epochs
+        if isinstance(self.average, SWA):
+            self.average.follow(self.method.model, self.recipe.averages(epoch))
+            if last:
+                with self.fabric.autocast():
+                    self.average.measure(self.loader.epoch(epoch))
+        if self.average:
+            share_buffers(self.average)
         images = self.images * self.fabric.world_size
         row: Row = {
             "epoch": epoch,
@@ -220,7 +225,7 @@ class Training:
         state = {
             "method": {k: v for k, v in self.method.state_dict().items() if k not in left_out},
             "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
+            "average": self.average.state_dict() if self.average else None,
             "watch": self.watch.state(),
             **{key: getattr(self, key) for key in POSITION},
         }
@@ -234,8 +239,8 @@ class Training:
         kept = {k: v for k, v in self.method.state_dict().items() if k in frozen_keys(self.method)}
         self.method.load_state_dict({**state["method"], **kept})
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         self.watch.load(state["watch"])
         for key in POSITION:
             setattr(self, key, state[key])

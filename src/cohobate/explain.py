@@ -14,6 +14,7 @@ from cohobate.modules import Connector, Frozen
 class Explained(NamedTuple):
     """A run in words and numbers; rows are ready to be shown.
 
+    before: its stages, with method, network, parameters, and what teacher or start each names.
     network: its name, parameters and multiply-adds. notes: what the method has to say.
     stages: module, channels and map of each stage that the method can tap. teacher: those of its
     teacher.
@@ -24,6 +25,7 @@ class Explained(NamedTuple):
     costs: what training costs, of `supervised`, of the method, and the ratio.
     """
 
+    before: list[tuple[str, ...]]
     network: str
     notes: list[str]
     stages: list[tuple[str, str, str]]
@@ -49,6 +51,7 @@ def explain(config: RunConfig) -> Explained:
     arch = config.model.arch
     given = config.method.options
     return Explained(
+        before=[_stage(n, config.stage(n)) for n, _ in enumerate(config.before or (), start=1)],
         network=f"{arch}: {ours['parameters']:,} parameters, {ours['macs']:,} multiply-adds at {size} pixels",
         notes=build.notes(method),
         stages=_stages(method.model, size),
@@ -64,6 +67,14 @@ def explain(config: RunConfig) -> Explained:
             (f"held by a step of {config.data.batch_size} images in float32, estimated (MB)", *_compared(theirs, ours, "held", 6)),
         ],
     )  # fmt: skip
+
+
+def _stage(number: int, config: RunConfig) -> tuple[str, ...]:
+    method, _ = teachers.blueprint(config)
+    parameters = sum(p.numel() for p in method.model.parameters())
+    named = {"teacher": config.method.options.get("teacher"), "init": config.init}
+    sources = ", ".join(f"{role} {source}" for role, source in named.items() if source)
+    return (f"@{number}", config.method.name, config.model.arch, f"{parameters:,}", sources)
 
 
 def _teacher(method: Method) -> Any:

@@ -10,6 +10,7 @@ from annotated_types import Ge, Lt
 from torch import nn
 
 from cohobate.core import Count, Positive, Weight
+from cohobate.modules import EMA, SWA
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 """How much of an average stays from one step to the next: from 0 to below 1."""
@@ -31,6 +32,9 @@ class Recipe:
     clip: largest norm of the whole gradient; 0 does not clip.
     accumulate: batches whose gradients make up one step.
     ema: decay of a moving average of the weights, which is then what is evaluated and exported.
+    swa: share of the epochs after which the plain mean of the weights at the end of every epoch is
+        evaluated and exported; a rate that does not fall to zero suits it. After the last epoch the
+        statistics of batch norm are measured over the training images, before they are means too.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -47,6 +51,7 @@ class Recipe:
     clip: Weight = 5.0
     accumulate: Count = 1
     ema: Decay | None = None
+    swa: Annotated[float, Ge(0), Lt(1)] | None = None
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - read by pydantic, no field
 
@@ -60,6 +65,16 @@ class Recipe:
             return self.lr * 0.5 * (1 + cos(pi * (step - warm) / (all_steps - warm)))
         passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
         return self.lr * self.gamma**passed if self.schedule == "step" else self.lr
+
+    def average(self, net: nn.Module, device: torch.device) -> EMA | SWA | None:
+        """The average of a network's weights, where one is kept."""
+        if self.ema:
+            return EMA(net, self.ema).to(device)
+        return None if self.swa is None else SWA(net).to(device)
+
+    def averages(self, epoch: int) -> bool:
+        """Whether the weights at the end of an epoch, counted from zero, are part of `swa`."""
+        return self.swa is not None and epoch >= min(self.swa * self.epochs, self.epochs - 1)
 
     def optimizer(
         self, method: nn.Module, backbone: Iterable[nn.Parameter]

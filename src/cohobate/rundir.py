@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +33,11 @@ class RunDir:
         self.method = self.path / "method.safetensors"
         self.frozen = self.path / "frozen.safetensors"
         self.teacher = self.path / "teacher"
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has left all that it leaves at its end."""
+        return self.model.is_file() and self.method.is_file()
 
     def write(self, path: Path, text: str) -> None:
         """Writes a text file of this folder, or of one in it, all or nothing."""
@@ -111,6 +117,11 @@ class RunDir:
             else f"there is no other: `rm -r {self.path}` starts the run anew"
         )
         raise ValueError(f"checkpoint {path} is damaged ({damage}); {advice}")
+
+
+def part(name: str) -> str:
+    """A name as one part of a path."""
+    return re.sub(r"[^\w.=+-]+", "_", name.replace(":", "."))
 
 
 def check_folder(path: Path, setting: str = "--out DIR") -> None:

@@ -89,6 +89,7 @@ class Ours:
             augment=["crop", "flip"],
             size=case.size,
             views=method.views,
+            distort=method.distort,
             device=fabric.device,
         )
         recipe = Recipe(epochs=10**6, lr=1e-3, schedule="constant", warmup=0.0, weight_decay=5e-4)

@@ -158,6 +158,8 @@ def is_done(path: Path, config: RunConfig) -> bool:
 
 def _train_before(config: RunConfig, display: Lines) -> None:
     """Trains the runs whose files are named as `teacher` and `init`, where they are missing."""
+    for stage in config.before or ():
+        _train_before(stage, display)
     for role, named in (("teacher", config.method.options.get("teacher")), ("init", config.init)):
         file = Path(str(named))
         if file.suffix != ".toml" or not file.is_file():

@@ -1,5 +1,6 @@
 """Teachers, found by what a run file calls them: run folders, run files, networks of timm's."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def blueprint(config: RunConfig) -> tuple[Method, int]:
     """The method of a run on the meta device, and the size of its images: nothing is computed.
 
     Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
-    and a teacher that is named by its run file is built from that. Raises what building raises.
+    and a teacher that is a stage, or named by its run file, is built from its settings. Raises what
+    building raises.
     """
     wanted = config.data
     try:
@@ -154,18 +156,24 @@ def blueprint(config: RunConfig) -> tuple[Method, int]:
         data = build.load_data(config)
     network = config.model.model_copy(update={"pretrained": False})
     config = config.model_copy(update={"init": None, "model": network})
+    find_teacher = partial(imagined, run=config)
     with torch.device("meta"):
-        return build.method(config, data, build.model(config, data), imagined), data.size
+        return build.method(config, data, build.model(config, data), find_teacher), data.size
 
 
-def imagined(reference: str, data: ImageSet, kind: type[nn.Module] = Classifier) -> Any:
-    """`find`, on the meta device; one that is named by its run file need not have been trained."""
+def imagined(
+    reference: str, data: ImageSet, kind: type[nn.Module] = Classifier, *, run: RunConfig
+) -> Any:
+    """`find`, on the meta device; a stage of `run`, and a run file's run, need not be trained."""
     path = Path(reference)
-    if path.suffix != ".toml" or not path.is_file():
+    if reference.startswith("@"):
+        config = run.stage(int(reference[1:]))
+    elif path.suffix == ".toml" and path.is_file():
+        config, _ = build.resolve(settings.load(path))
+    else:
         built = _open(reference, data, kind).to("meta")
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
-    config, _ = build.resolve(settings.load(path))
     built, _ = blueprint(config)
     if issubclass(kind, Method):
         _check_kind(reference, config, kind)

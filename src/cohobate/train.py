@@ -17,6 +17,7 @@ from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost, example
 from cohobate.data.classification import ImageSet
+from cohobate.data.draws import generator
 from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
@@ -27,6 +28,7 @@ from cohobate.modules.mixing import check_rows
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
+from cohobate.stages import located, stages
 from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data
 from cohobate.weights import export, plain
@@ -38,20 +40,45 @@ SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor
 def train(config: RunConfig, out: str | Path | None, *, devices: int, display: Lines) -> list[Row]:
     """Trains a run, or goes on with it where its folder says it stopped; returns a row an epoch.
 
+    What its [[before]] names is trained first, in folders of its own in the run's, unless it is done.
+
     config: as `build.resolve` gives it.
     out: the run's folder; by default the one that `build.default_folder` names.
     devices: processes, on as many GPUs where there are any.
     Raises ValueError where the settings, the data, the folder or the memory do not fit; `Interrupted`
     on Ctrl-C; FloatingPointError where a loss is not finite; OSError where nothing can be written.
     """
-    run = RunDir(out or build.default_folder(config))
-    check_folder(run.path)
-    _check_same(run, config)
+    home = Path(out or build.default_folder(config))
+    before = stages(config, home)
+    check_folder(home)
+    for folder, each in [(home, config), *before]:
+        _check_same(RunDir(folder), each)
+    for folder, each in [*before, (home, config)] if before else []:
+        if not RunDir(folder).facts():  # so that no mistake is first told when the stages are done
+            teachers.blueprint(each)
+    for number, (folder, stage) in enumerate(before, start=1):
+        done = RunDir(folder).done
+        what = "already there" if done else f"{stage.method.name}, {stage.model.arch}"
+        display.say(f"stage {number} of {len(before)}, in {folder}: {what}")
+        if not done:
+            _train(RunDir(folder), stage, home, devices=devices, display=display)
+    if before:
+        display.say(f"after its stages, in {home}: {config.method.name}, {config.model.arch}")
+    return _train(RunDir(home), config, home, devices=devices, display=display)
+
+
+def _train(
+    run: RunDir, config: RunConfig, home: Path, *, devices: int, display: Lines
+) -> list[Row]:
+    """Trains the run in the folder `home`, or one of its stages, as `train` does."""
+    text, number = config.toml(), len(config.before or ())
+    seed = generator(config.seed, number).initial_seed() if number else config.seed
+    config = located(config, home)
     machine = Machine.of(run, config, devices)
     fabric = machine.launch()
     if not fabric.is_global_zero:
         display = Silent()
-    torch.manual_seed(config.seed)
+    torch.manual_seed(seed)  # of the weights: a network that is born again begins from others
     with fabric.rank_zero_first():
         data = build.load_data(config)
     method = _method(run, config, data)
@@ -63,7 +90,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     begun = bool(run.facts())
     doubts = [] if begun else _doubt(TASKS[config.task], method, data)  # by all processes together
     if fabric.is_global_zero:
-        _open(run, config, machine, method, data, display)
+        _open(run, config, text, machine, method, data, display)
         for doubt in doubts:
             display.say(doubt)
     fabric.barrier()
@@ -88,7 +115,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
-        if training.ema:
+        if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)
         kept = {k: v for k, v in method.state_dict().items() if k not in left_out}
@@ -166,9 +193,18 @@ def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
 
 
 def _open(
-    run: RunDir, config: RunConfig, machine: Machine, method: Method, data: ImageSet, display: Lines
+    run: RunDir,
+    config: RunConfig,
+    text: str,
+    machine: Machine,
+    method: Method,
+    data: ImageSet,
+    display: Lines,
 ) -> None:
-    """Writes what a run folder starts with, or compares this machine with the one that wrote it."""
+    """Writes what a run folder starts with, or compares this machine with the one that wrote it.
+
+    text: the run file of the run, in which `@` may name a stage.
+    """
     here = environment(machine)
     if there := run.facts():
         check_data(run, data)
@@ -185,10 +221,10 @@ def _open(
             run.write_tensors(run.frozen, plain({key: state[key] for key in frozen}))
         if "teacher" in config.method.options:
             run.teacher.mkdir(parents=True, exist_ok=True)
-            for name, text in teachers.description(str(config.method.options["teacher"])).items():
-                run.write(run.teacher / name, text)
+            for name, facts in teachers.description(str(config.method.options["teacher"])).items():
+                run.write(run.teacher / name, facts)
         record_data(run, data)
-        run.write(run.config, config.toml())
+        run.write(run.config, text)
         run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
@@ -266,7 +302,9 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         augment=data.augment if config.data.augment is None else config.data.augment,
         size=data.size,
         views=method.views,
+        distort=method.distort,
         seed=config.seed,
+        mean=data.mean,
         device=fabric.device,
         workers=config.data.workers,
     )

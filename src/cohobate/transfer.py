@@ -36,7 +36,7 @@ DEFAULTS = {
 """The settings of HSAKD's linear evaluation."""
 REFUSED = (
     *("data.augment", "data.class_weights", "eval.oracle"),
-    *("optim.accumulate", "optim.backbone_lr", "optim.ema"),
+    *("optim.accumulate", "optim.backbone_lr", "optim.ema", "optim.swa"),
 )
 """Settings that an evaluation of cached features has no use for."""
 

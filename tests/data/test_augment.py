@@ -4,9 +4,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy import stats
+from torchvision.transforms import RandomErasing as Erasing
 from torchvision.transforms import RandomResizedCrop
 
-from cohobate.data.augment import AUGMENTS, Augment, Crop, Flip, ResizedCrop
+from cohobate.data.augment import (
+    AUGMENTS,
+    Augment,
+    Crop,
+    Cutout,
+    Flip,
+    RandomErasing,
+    ResizedCrop,
+)
 
 IMAGES = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
 
@@ -89,20 +98,85 @@ def test_whole_image_box_changes_nothing(monkeypatch):
     assert torch.equal(ResizedCrop()(IMAGES, torch.empty(64, 22)), IMAGES)
 
 
-def test_views_epochs_seeds_and_ids_all_change_the_picture():
+MEAN = (0.2, 0.5, 0.9)
+PAINT = torch.tensor([51, 128, 230], dtype=torch.uint8)
+
+
+def test_cutout_equals_a_loop():
+    step = Cutout(MEAN)
+    numbers = draws(step)
+    for image, cut, (v, u) in zip(IMAGES, step(IMAGES, numbers), numbers.tolist()):
+        top, left = int(v * 32) - 4, int(u * 32) - 4
+        expected = image.clone()
+        expected[:, max(0, top) : top + 8, max(0, left) : left + 8] = PAINT[:, None, None]
+        assert torch.equal(cut, expected)
+
+
+def test_random_erasing_equals_a_loop():
+    step = RandomErasing(MEAN)
+    numbers = draws(step)
+    erased = 0
+    for image, cut, row in zip(IMAGES, step(IMAGES, numbers), numbers.tolist()):
+        chosen, areas, shapes, (v, u) = row[0], row[1:11], row[11:21], row[21:]
+        expected = image.clone()
+        for area, shape in zip(areas, shapes):
+            pixels, ratio = 1024 * (0.02 + 0.38 * area), 0.3 + (1 / 0.3 - 0.3) * shape
+            high, wide = round((pixels * ratio) ** 0.5), round((pixels / ratio) ** 0.5)
+            if chosen < 0.5 and high < 32 and wide < 32:
+                top, left = int(v * (33 - high)), int(u * (33 - wide))
+                expected[:, top : top + high, left : left + wide] = PAINT[:, None, None]
+                erased += 1
+                break
+        assert torch.equal(cut, expected)
+    assert 20 < erased < 44
+
+
+def test_boxes_that_are_erased_are_as_large_as_in_torchvision():
+    """Areas alike; it draws shapes evenly in their logarithm, the paper and we in themselves."""
+    step = RandomErasing()
+    first, end = step.boxes(draws(step, 8000), 100)
+    areas = (end - first).prod(1)
+    ours = areas[areas > 0]
+    assert len(ours) == pytest.approx(4000, abs=200)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        image = torch.empty(3, 100, 100)
+        boxes = [Erasing.get_params(image, step.area, (0.99, 1.01), [0]) for _ in range(2000)]
+    theirs = torch.tensor([box[2] * box[3] for box in boxes])
+    assert (theirs.float().mean() / ours.mean()).item() == pytest.approx(1, abs=0.05)
+
+
+def test_only_what_paints_is_told_the_mean():
+    augment = Augment([*AUGMENTS], 0, MEAN)
+    assert {type(step) for step in augment.steps if hasattr(step, "mean")} == {
+        Cutout,
+        RandomErasing,
+    }
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_no_generator_is_drawn_from(name):
+    before = torch.get_rng_state()
+    Augment([name], seed=0)(IMAGES, 0, torch.arange(64), 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_views_epochs_seeds_and_ids_all_change_the_picture(name):
     ids = torch.arange(64)
-    one = Augment(["crop", "flip"], seed=0)
+    one = Augment([name], seed=0)
     view = one(IMAGES, 0, ids, 0)
     assert torch.equal(one(IMAGES, 0, ids, 0), view)
     assert not torch.equal(one(IMAGES, 0, ids, 1), view)
     assert not torch.equal(one(IMAGES, 1, ids, 0), view)
     assert not torch.equal(one(IMAGES, 0, ids + 64, 0), view)
-    assert not torch.equal(Augment(["crop", "flip"], seed=1)(IMAGES, 0, ids, 0), view)
+    assert not torch.equal(Augment([name], seed=1)(IMAGES, 0, ids, 0), view)
 
 
-def test_a_picture_does_not_depend_on_its_batch():
+@pytest.mark.parametrize("names", [["resized_crop", "crop", "flip"], *([n] for n in AUGMENTS)])
+def test_a_picture_does_not_depend_on_its_batch(names):
     ids = torch.arange(64)
-    augment = Augment(["resized_crop", "crop", "flip"], seed=0)
+    augment = Augment(names, seed=0)
     whole, order = augment(IMAGES, 3, ids, 0), torch.randperm(64)[:10]
     assert torch.equal(augment(IMAGES[order], 3, ids[order], 0), whole[order])
 

@@ -8,6 +8,7 @@ from pictures import picture
 from PIL import Image
 
 from cohobate.core import Batch
+from cohobate.data.augment import Augment
 from cohobate.data.images import BadImage, parts
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
@@ -28,9 +29,11 @@ def pictures(tmp_path_factory):
     return Split(tensor, TARGETS), Split(paths, TARGETS)
 
 
-def loader(split, augment=("crop", "flip"), size=32, views=1, workers=0, seed=0, **sampling):
+def loader(
+    split, augment=("crop", "flip"), size=32, views=1, workers=0, seed=0, distort=(), **sampling
+):
     sampler = Sampler(split.targets, 16, seed=seed, **sampling)
-    options = {"size": size, "views": views, "workers": workers, "seed": seed}
+    options = {"size": size, "views": views, "workers": workers, "seed": seed, "distort": distort}
     return TrainLoader(split, sampler, augment=list(augment), **options)
 
 
@@ -202,6 +205,20 @@ def test_evaluation_of_files_looks_at_the_middle(tmp_path, workers):
         usual = image.resize((320, 256), Image.Resampling.BILINEAR).crop((48, 16, 272, 240))
         expected = torch.from_numpy(np.array(usual)).permute(2, 0, 1) / 255
         assert (batch.images[0] - expected).abs().max() <= 3 / 255
+
+
+@pytest.mark.parametrize("augment", [("crop", "flip"), ("resized_crop",), ()])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_other_views_can_be_made_of_the_first(pictures, augment, kind):
+    one = loader(pictures[kind], augment, workers=kind)
+    three = loader(pictures[kind], augment, workers=kind, views=3, distort=["augmix"])
+    for first, all_three in zip(one.epoch(2), three.epoch(2), strict=True):
+        assert torch.equal(all_three.images[:, 0], first.images)
+        seen = first.images.mul(255).round().byte()
+        for view in (1, 2):
+            expected = Augment(["augmix"], 0)(seen, 2, first.ids, view).float() / 255
+            assert torch.equal(all_three.images[:, view], expected)
+        assert not torch.equal(all_three.images[:, 1], all_three.images[:, 2])
 
 
 def test_unknown_augmentation(pictures):

@@ -50,6 +50,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "hssakd": [{"peers": 3}],
     "icsd": [{"adaptive": False}],
     "kd": [{"standardise": True}],
+    "manifold_mixup": [{"per": "sample", "deepest": 3}],
     "max_entropy": [{"variant": "released"}],
     "mean_teacher": [{"distance": "kl", "alpha": 1.0}],
     "mixkd": [{"standardise": "kl"}, {"standardise": "none", "mixing": "cutmix"}],
@@ -64,6 +65,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""
+CHAINED = ["manifold_mixup"]
+"""Methods that refuse a network that is no chain of stages, as no transformer is."""
 RECALLING = [name for name, kind in METHODS.items() if kind.recalls != "nothing"]
 CASES = {
     "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
@@ -73,7 +76,7 @@ CASES = {
 PAIRS = [
     f"{case} {backbone}"
     for case, (name, given) in CASES.items()
-    for backbone in (["cnn"] if given or name in PYRAMID else BACKBONES)
+    for backbone in (["cnn"] if given or name in PYRAMID + CHAINED else BACKBONES)
 ]
 """Every method with both backbones where it takes them, its variants with the first."""
 
@@ -136,6 +139,12 @@ def case(pair) -> tuple[str, dict[str, Any]]:
 def method(case, model) -> Method:
     name, given = case
     return made(name, model, **given)
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_a_chain_is_asked_for(name):
+    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' is no chain of stages"):
+        made(name, BACKBONES["transformer"]())
 
 
 @pytest.mark.parametrize("name", PYRAMID)
@@ -226,7 +235,7 @@ def test_looks_at_no_value(method):
     assert {loss.device.type for loss in losses.values()} == {"meta"}
 
 
-@pytest.mark.parametrize("pair", [p for p in PAIRS if p.split()[0] in METHODS], indirect=True)
+@pytest.mark.parametrize("pair", [f"{name} cnn" for name in METHODS], indirect=True)
 def test_compiles_to_one_graph_whatever_the_progress(method):
     torch.compiler.reset()
     steps = [(batch_for(method, k), now(k, 3 * k)) for k in range(3)]
@@ -253,7 +262,9 @@ def test_what_is_recalled_stands_for_the_teacher(method):
 
 
 @pytest.mark.parametrize(
-    "mix", [mixing.Mixup(per="sample"), mixing.CutMix(share=0.5)], ids=["mixup", "cutmix"]
+    "mix",
+    [mixing.Mixup(per="sample"), mixing.ResizeMix(share=0.5)],  # which cuts as CutMix does, too
+    ids=["mixup", "resizemix"],
 )
 def test_works_under_any_mixing(method, mix):
     batch = batch_for(method)

@@ -9,9 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cohobate.modules.mixing import CutMix, Mixup, check_rows
+from cohobate.core import shrunk
+from cohobate.modules.mixing import (
+    MIXINGS,
+    CutMix,
+    FMix,
+    ManifoldMixing,
+    Mixup,
+    ResizeMix,
+    check_rows,
+)
 
-EVERY = [kind(per=per) for kind, per in product((Mixup, CutMix), ("batch", "sample"))]
+KINDS = [*MIXINGS.values(), ManifoldMixing]
+EVERY = [kind(per=per) for kind, per in product(KINDS, ("batch", "sample"))]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -33,11 +43,12 @@ def test_share_of_the_rows_is_exact(rows, share, per, seed):
     assert ((mix.weight > 0) & (mix.weight <= 1)).all()
 
 
+@pytest.mark.parametrize("kind", [CutMix, FMix, ResizeMix])
 @pytest.mark.parametrize(
     "rows, share, mixed", [(64, 0.1, 6), (10, 0.25, 2), (3, 0.5, 2), (8, 1, 8)]
 )
-def test_share_of_the_rows_of_cutmix(rows, share, mixed):
-    mix = CutMix(alpha=20, share=share).draw(images(rows, 32, 32), generator=generator())
+def test_share_of_the_rows_that_are_cut(kind, rows, share, mixed):
+    mix = kind(alpha=20, share=share).draw(images(rows, 32, 32), generator=generator())
     assert int((mix.weight < 1).sum()) == mixed
     assert torch.equal((mix.mask == 0).any(3).any(2).any(1), mix.weight < 1)
 
@@ -61,7 +72,7 @@ def test_released_code_keeps_a_tenth_of_ten_rows():
     assert int((mixing.draw(images(10), generator=generator()).weight == 1).sum()) == 1
 
 
-@pytest.mark.parametrize("kind", [Mixup, CutMix])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share, least", [(0.1, 6), (0.25, 3), (0.5, 2), (1.0, 2), (0.01, 51)])
 def test_a_batch_of_which_no_row_is_mixed_is_refused(kind, share, least):
     mixing = kind(share=share, alpha=20)
@@ -171,8 +182,9 @@ def test_blocks_are_mixed_alike_within_themselves(mixing):
         rows = slice(5 * k, 5 * k + 5)
         assert torch.equal(three.partner[rows], alone.partner + 5 * k)
         assert torch.equal(three.weight[rows], alone.weight)
-        if alone.mask is not None:
-            assert torch.equal(three.mask[rows], alone.mask)
+        for name in ("mask", "box", "layer"):
+            if getattr(alone, name) is not None:
+                assert torch.equal(getattr(three, name)[rows], getattr(alone, name))
 
 
 @pytest.mark.parametrize("height, width", [(32, 32), (7, 20), (1, 1)])
@@ -219,13 +231,86 @@ def test_cutmix_draws_boxes_as_the_paper_does(alpha):
         assert stats.ks_2samp(mine, other).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("height, width", [(32, 32), (7, 20), (1, 1)])
+@pytest.mark.parametrize("per", ["batch", "sample"])
+def test_resizemix_pastes_the_whole_partner_and_weighs_by_its_area(height, width, per):
+    draw, value = generator(), torch.rand(6, 3, height, width, generator=generator(1))
+    for _ in range(30):
+        mix = ResizeMix(per=per).draw(value, generator=draw)
+        blended = mix.blend(value)
+        for b, partner in enumerate(mix.partner.tolist()):
+            left, top, wide, high = (mix.box[b].view(2, 2) * torch.tensor([width, height])).view(-1)
+            ys = slice(round(top.item()), round((top + high).item()))
+            xs = slice(round(left.item()), round((left + wide).item()))
+            hole = torch.zeros(height, width)
+            hole[ys, xs] = 1
+            assert torch.equal(1 - hole, mix.mask[b, 0])
+            assert hole.sum() >= 1
+            assert mix.weight[b].item() == pytest.approx(1 - hole.mean().item(), abs=1e-6)
+            assert torch.equal(blended[b][:, hole == 0], value[b][:, hole == 0])
+            small = shrunk(value[partner][None], mix.box[b][None])[0]
+            torch.testing.assert_close(blended[b][:, ys, xs], small[:, ys, xs])
+            size = blended[b][:, ys, xs].shape[-2:]
+            if all(whole % part == 0 for whole, part in zip((height, width), size)):
+                means = torch.nn.functional.adaptive_avg_pool2d(value[partner], size)
+                torch.testing.assert_close(blended[b][:, ys, xs], means)
+
+
+def test_resizemix_draws_sides_and_places_evenly():
+    mix = ResizeMix(per="sample").draw(images(5000, 100, 100), generator=generator())
+    left, top, wide, high = mix.box.T.double()
+    assert torch.equal(wide, high)
+    assert 0.1 <= wide.min() < 0.11
+    assert 0.78 < wide.max() <= 0.8
+    assert stats.kstest(wide.numpy() + 0.005, stats.uniform(0.1, 0.7).cdf).pvalue > 1e-3
+    for start in (left, top):
+        place = (start * 100 + 0.5) / (100 - wide * 100 + 1)  # of all places that it could have
+        assert stats.kstest(place.numpy(), stats.uniform.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (7, 20), (1, 1)])
+@pytest.mark.parametrize("per", ["batch", "sample"])
+def test_fmix_keeps_as_many_pixels_as_the_weight_says(height, width, per):
+    pixels = height * width
+    mixing = FMix(per=per)
+    weights = Mixup(alpha=1.0, per=per).draw(images(6), generator=generator()).weight
+    mix = mixing.draw(images(6, height, width), generator=generator())
+    assert mix.mask.shape == (6, 1, height, width)
+    assert set(mix.mask.unique().tolist()) <= {0.0, 1.0}
+    kept = mix.mask.sum((1, 2, 3))
+    assert kept.tolist() == (weights * pixels).round().tolist()
+    torch.testing.assert_close(mix.weight, kept / pixels)
+    assert (mix.mask == mix.mask[0]).all().item() == (per == "batch") or pixels == 1
+
+
+def test_fmix_keeps_where_noise_of_low_frequencies_is_high():
+    """The spectrum falls as the cube of the frequency: neighbours mostly share their side."""
+    mix = FMix(alpha=8, per="sample").draw(images(200, 32, 32), generator=generator())
+    mask = mix.mask[:, 0]
+    across = (mask[:, :, 1:] != mask[:, :, :-1]).float().mean()
+    down = (mask[:, 1:] != mask[:, :-1]).float().mean()
+    assert 0.005 < across < 0.06
+    assert across.item() == pytest.approx(down.item(), rel=0.2)
+    often = mask.mean(0)  # and no place is kept more often than another
+    assert often.std() < 0.06
+
+
+def test_manifold_mixing_is_mixup_with_a_layer():
+    mixing, draw = ManifoldMixing(alpha=0.7, share=0.5, per="sample", deepest=3), generator(5)
+    mix = mixing.draw(images(8), generator=draw)
+    plain = Mixup(alpha=0.7, share=0.5, per="sample").draw(images(8), generator=generator(5))
+    assert same(mix[:2], plain[:2])
+    assert mix.layer.shape == (8,)
+    assert "manifold_mixup" not in MIXINGS
+
+
 @pytest.mark.parametrize("mixing", EVERY, ids=repr)
 def test_every_view_is_mixed_alike(mixing):
     views = torch.rand(6, 4, 3, 8, 8, generator=generator())
     mix = mixing.draw(views, generator=generator(1))
     blended = mix.blend(views)
     for k in range(4):
-        assert torch.equal(blended[:, k], mix.blend(views[:, k]))
+        torch.testing.assert_close(blended[:, k], mix.blend(views[:, k]), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("mixing", EVERY, ids=repr)

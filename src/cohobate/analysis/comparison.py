@@ -8,6 +8,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from cohobate.analysis.runs import Run, shown
+from cohobate.tables import unnumbered
 
 BASELINE = "supervised"
 MACHINE = ("cohobate", "torch", "torchvision", "timm", "processor", "devices", "threads", "precision", "compile")  # fmt: skip
@@ -31,7 +32,7 @@ class Group:
 
     @property
     def is_baseline(self) -> bool:
-        return self.settings["method.name"] == BASELINE and not self.settings.get("mix.name")
+        return methods(self.settings) == BASELINE and not self.settings.get("mix.name")
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -125,9 +126,15 @@ def group(runs: Iterable[Run]) -> list[Group]:
     return [Group(label(own, every), together) for own, together in zip(every, found.values())]
 
 
+def methods(settings: dict[str, Any]) -> str:
+    """The method of a run, after those of its stages: `supervised → kd`."""
+    stages = [value for key, value in settings.items() if unnumbered(key) == "method.name" != key]
+    return " → ".join([*stages, settings["method.name"]])
+
+
 def label(settings: dict[str, Any], every: list[dict[str, Any]]) -> str:
-    name = settings["method.name"]
-    alike = [other for other in every if other["method.name"] == name]
+    name = methods(settings)
+    alike = [other for other in every if methods(other) == name]
     apart = [
         f"{key.removeprefix('method.')}={shown(value)}"
         for key, value in settings.items()
@@ -187,7 +194,7 @@ def warnings(groups: list[Group]) -> list[str]:
     told = [
         difference(name, [(group.settings.get(name), group.label) for group in groups])
         for name in differing(settings)
-        if not name.startswith("method.")
+        if not name.startswith(("method.", "before."))
     ]
     if len(sets := data_sets(groups)) > 1:
         told.insert(

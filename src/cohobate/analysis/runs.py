@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cohobate.config import INERT
+from cohobate.tables import numbered, unnumbered
 
 NEEDED = {
     "config.toml": ("seed", "data.name", "model.arch", "method.name", "optim.epochs"),
@@ -17,9 +18,13 @@ NEEDED = {
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one: `{"optim": {"lr": 0.1}}` becomes `{"optim.lr": 0.1}`."""
+    """Nested tables as one: `{"optim": {"lr": 0.1}}` becomes `{"optim.lr": 0.1}`.
+
+    The first of a list of tables becomes `before.1`, and so on.
+    """
     settings: dict[str, Any] = {}
     for key, value in table.items():
+        value = numbered(value)
         deeper = isinstance(value, dict)
         settings |= flat(value, f"{prefix}{key}.") if deeper else {prefix + key: value}
     return settings
@@ -45,7 +50,9 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The config without nesting, and without what makes no other experiment, such as the seed."""
         return {
-            key: value for key, value in flat(self.config).items() if key not in ("seed", *INERT)
+            key: value
+            for key, value in flat(self.config).items()
+            if key != "seed" and unnumbered(key) not in INERT
         }
 
     @property

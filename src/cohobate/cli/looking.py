@@ -25,6 +25,9 @@ def explain(
 
     resolved, notes = build.resolve(config.load(file, settings or []))
     told = explain(resolved)
+    if told.before:
+        show(["before", "method", "network", "parameters", "from"], told.before)
+        print()
     print("\n".join([told.network, *notes, *told.notes]), end="\n\n")
     show(["stage", "channels", "map"], told.stages)
     for headings, rows in (

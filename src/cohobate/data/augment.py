@@ -14,6 +14,10 @@ from torch import Tensor
 
 from cohobate.core import unknown
 from cohobate.data.draws import uniform
+from cohobate.data.policies import AugMix, AutoAugment, RandAugment, TrivialAugment
+
+RGB = tuple[float, float, float]
+GREY: RGB = (0.5, 0.5, 0.5)
 
 
 class Augmentation(Protocol):
@@ -135,24 +139,95 @@ class ResizedCrop:
         return resized.round().to(images.dtype)
 
 
+class Cutout:
+    """A square of a quarter of the side, anywhere and clipped at the border, is filled with the mean.
+
+    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017,
+    https://arxiv.org/abs/1708.04552: 8 pixels at 32, as for CIFAR-100.
+    """
+
+    draws = 2
+
+    def __init__(self, mean: RGB = GREY):
+        self.mean = mean
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        size = images.shape[-1]
+        corner = (draws * size).floor() - size // 4 // 2
+        return filled(images, corner, corner + size // 4, self.mean)
+
+
+class RandomErasing:
+    """A box of 2 to 40 % of the area and 3:10 to 10:3 in shape, in every second image, is filled.
+
+    Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, https://arxiv.org/abs/1708.04896,
+    algorithm 1, with the mean of the set. The first of ten drawn boxes that fits is taken; where
+    none fits, the image stays.
+    """
+
+    tries = 10
+    draws = 1 + 2 * tries + 2
+    chance = 0.5
+    area = (0.02, 0.4)
+    shape = (0.3, 1 / 0.3)
+
+    def __init__(self, mean: RGB = GREY):
+        self.mean = mean
+
+    def boxes(self, draws: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """First and end rows and columns, (B, 2) each; the same where nothing is erased."""
+        chosen, area, shape, place = draws.split([1, self.tries, self.tries, 2], 1)
+        area = size**2 * (self.area[0] + (self.area[1] - self.area[0]) * area)
+        shape = self.shape[0] + (self.shape[1] - self.shape[0]) * shape
+        sides = torch.stack([(area * shape).sqrt().round(), (area / shape).sqrt().round()], 2)
+        fits = (sides < size).all(2)
+        first = fits.byte().argmax(1)
+        side = sides[torch.arange(len(sides), device=sides.device), first]
+        side = side * (fits.any(1, keepdim=True) & (chosen < self.chance))
+        corner = (place * (size - side + 1)).floor()
+        return corner, corner + side
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        return filled(images, *self.boxes(draws, images.shape[-1]), self.mean)
+
+
+def filled(images: Tensor, first: Tensor, end: Tensor, colour: RGB) -> Tensor:
+    """Images (B, 3, S, S) with a box of one colour: rows and columns `first` to before `end`, (B, 2)."""
+    line = torch.arange(images.shape[-1], device=images.device)
+    rows, columns = ((line >= first[..., None]) & (line < end[..., None])).unbind(1)
+    inside = (rows[:, :, None] & columns[:, None])[:, None]
+    paint = torch.tensor(colour).mul(255).round().to(images.dtype).view(3, 1, 1)
+    return torch.where(inside, paint.to(images.device), images)
+
+
 AUGMENTS: dict[str, type[Augmentation]] = {
+    "augmix": AugMix,
+    "autoaugment": AutoAugment,
     "crop": Crop,
+    "cutout": Cutout,
     "flip": Flip,
+    "randaugment": RandAugment,
+    "random_erasing": RandomErasing,
     "resized_crop": ResizedCrop,
+    "trivialaugment": TrivialAugment,
 }
 
 
 class Augment:
     """The augmentations of a run, in order, with their random numbers.
 
+    mean: of the channels, in units of [0, 1], for those that paint over a part of an image.
     Raises ValueError for a name that is not in `AUGMENTS`.
     """
 
-    def __init__(self, names: Sequence[str], seed: int):
+    def __init__(self, names: Sequence[str], seed: int, mean: RGB = GREY):
         for name in names:
             if name not in AUGMENTS:
                 raise unknown("augmentation in data.augment", name, AUGMENTS)
-        self.steps = [AUGMENTS[name]() for name in names]
+        kinds = [AUGMENTS[name] for name in names]
+        self.steps = [
+            kind(mean) if issubclass(kind, Cutout | RandomErasing) else kind() for kind in kinds
+        ]
         self.seed = seed
 
     def draw(self, epoch: int, ids: Tensor, view: int) -> tuple[Tensor, ...]:

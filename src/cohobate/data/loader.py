@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cohobate.core import Batch, cores
-from cohobate.data.augment import Augment
+from cohobate.data.augment import GREY, RGB, Augment
 from cohobate.data.images import SKIP, BadImage, Place, centre, dimensions, known, parts
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
@@ -26,7 +26,9 @@ class TrainLoader:
     augment: names from `AUGMENTS`, applied in that order.
     size: side of the images served, in pixels; what is in memory has it already.
     views: augmented views of each image, each with draws of its own.
+    distort: names from `AUGMENTS` that make the other views of the first one, in place of `augment`.
     seed: of the augmentation, which is a pure function of (seed, epoch, id, view).
+    mean: of the channels, for augmentations that paint over a part of an image.
     workers: processes that read files; None means one a core, at most 8. Memory needs none.
 
     Raises ValueError for an unknown augmentation, and BadImage while iterating.
@@ -40,21 +42,26 @@ class TrainLoader:
         augment: Sequence[str],
         size: int,
         views: int = 1,
+        distort: Sequence[str] = (),
         seed: int = 0,
+        mean: RGB = GREY,
         device: torch.device | str = "cpu",
         workers: int | None = None,
     ):
         self.sampler, self.views, self.device = sampler, views, torch.device(device)
-        self.augment = Augment(augment, seed)
+        self.augment, self.distort = (Augment(names, seed, mean) for names in (augment, distort))
+        self.fetched = 1 if distort else views  # views that are made of the image itself
         self.targets = split.targets.to(self.device)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
             images = split.images.to(self.device)
             self.done = 2 if self.augment.windowed else 0  # steps that the source takes itself
-            self.source = Windows(images, self.augment, views) if self.done else _Memory(images)
+            self.source = (
+                Windows(images, self.augment, self.fetched) if self.done else _Memory(images)
+            )
         else:
             self.done = 1 if self.augment.frame else 0
-            files = _Files(split.images, size, augment=self.augment, views=views)
+            files = _Files(split.images, size, augment=self.augment, views=self.fetched)
             self.source = _Workers(files, self.device, workers, lasting=True)
 
     def __len__(self) -> int:
@@ -69,8 +76,10 @@ class TrainLoader:
         for ids, images in self.source.batches(epoch, self.sampler.rows(epoch)[start:]):
             seen = [
                 self.augment(images[view if self.done else 0], epoch, ids, view, self.done)
-                for view in range(self.views)
+                for view in range(self.fetched)
             ]
+            others = range(self.fetched, self.views)
+            seen += [self.distort(seen[0], epoch, ids, view) for view in others]
             views = seen[0] if self.views == 1 else torch.stack(seen, 1)
             yield Batch(views.float().div_(255), self.targets.index_select(0, ids), ids)
 

@@ -31,6 +31,7 @@ from cohobate.methods.icsd import ICSD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.logit_norm import LogitNorm
+from cohobate.methods.manifold_mixup import ManifoldMixup
 from cohobate.methods.max_entropy import MaxEntropy
 from cohobate.methods.mean_teacher import MeanTeacher
 from cohobate.methods.mixkd import MIXKD
@@ -77,6 +78,7 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "mixing": (
         AugMixJSD,
         CutMix,
+        ManifoldMixup,
         Mixup,
     ),
     "self-distillation": (

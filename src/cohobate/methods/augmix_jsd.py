@@ -6,21 +6,19 @@ from cohobate.models import Classifier
 
 
 class AugMixJSD(Method[Classifier]):
-    """Three augmented views of an image are to get one prediction.
+    """An image and two views that AugMix makes of it are to get one prediction.
 
     Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty",
-    ICLR 2020, https://arxiv.org/abs/1912.02781, equations 1 and 2. With logits z_1, z_2, z_3 of the
-    views, which pass the network at once, L = CE(z_1, y) + alpha JS(z_1, z_2, z_3), where JS is the
-    mean of the divergences of the three predictions from their mean. The views are what data.augment
-    makes of the image, each with draws of its own: AugMix's mixtures of augmentations where that says
-    so, else crops and flips or whatever it names.
+    ICLR 2020, https://arxiv.org/abs/1912.02781, equations 1 and 2. With logits z_1 of the image, as
+    data.augment crops and flips it, and z_2, z_3 of two mixtures of operations on that, which pass
+    the network at once, L = CE(z_1, y) + alpha JS(z_1, z_2, z_3), where JS is the mean of the
+    divergences of the three predictions from their mean.
 
     alpha: weight of the Jensen-Shannon term.
-
-    Differs from the paper: the first view is augmented as the other two are.
     """
 
     views = 3
+    distort = ("augmix",)
 
     def __init__(self, model: Classifier, *, alpha: Weight = 12.0):
         super().__init__(model)

@@ -119,15 +119,15 @@ class Classifier(nn.Module):
         """The modules of the first `depth` stages, and all before them."""
         stage, *deeper = self.stages[depth - 1 :]
         try:
-            places = _up_to(self.net, stage)
+            names = through(self.net, stage)
         except AttributeError:
-            places = []
-        if not places or stage.module in {later.module for later in deeper}:
+            names = []
+        if not names or stage.module in {later.module for later in deeper}:
             raise ValueError(
                 f"model.freeze={depth}: in {self.spec['arch']!r} no module ends with stage {depth};"
                 ' choose "backbone"'
             )
-        return [getattr(parent, name) for parent, name in places]
+        return [self.net.get_submodule(name) for name in names]
 
     def head(self) -> nn.ModuleList:
         """The layers that turn the embedding into logits; some networks have several."""
@@ -201,25 +201,23 @@ class Tail(nn.Module):
 
 def cut(net: nn.Module, stage: Stage) -> nn.Module:
     """`net` with the identity in place of all modules up to and including `stage`."""
-    for parent, name in _up_to(net, stage):
-        setattr(parent, name, nn.Sequential())  # an identity that can be iterated over, too
+    for name in through(net, stage):
+        net.set_submodule(name, nn.Sequential())  # an identity that can be iterated over, too
     return net
 
 
-def _up_to(net: nn.Module, stage: Stage) -> list[tuple[nn.Module, str]]:
-    """Parent and name of each module registered up to and including that of `stage`.
+def through(net: nn.Module, stage: Stage) -> list[str]:
+    """The name of each module registered up to and including that of `stage`.
 
     Raises AttributeError where timm names a module that is not there.
     """
     net.get_submodule(stage.module)
-    places = []
-    parent = net
-    *path, last = stage.module.split(".")
-    for depth, name in enumerate((*path, last)):
-        names = [child for child, _ in parent.named_children()]
-        places += [(parent, earlier) for earlier in names[: names.index(name)]]
-        parent = getattr(parent, name) if depth < len(path) else parent
-    return [*places, (parent, last)]
+    names, prefix, parent = [], "", net
+    for name in stage.module.split("."):
+        children = [child for child, _ in parent.named_children()]
+        names += [prefix + earlier for earlier in children[: children.index(name)]]
+        prefix, parent = f"{prefix}{name}.", getattr(parent, name)
+    return [*names, stage.module]
 
 
 def create(

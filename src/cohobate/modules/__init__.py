@@ -9,9 +9,11 @@ from cohobate.modules.discriminator import Discriminator
 from cohobate.modules.exits import Exits
 from cohobate.modules.frozen import EMA, Frozen, frozen_keys
 from cohobate.modules.memory import Memory, memory_keys
+from cohobate.modules.swa import SWA
 
 __all__ = [
     "EMA",
+    "SWA",
     "AuxiliaryHeads",
     "Banks",
     "BiFPN",

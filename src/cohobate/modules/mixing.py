@@ -1,7 +1,7 @@
 """Ways to mix the images of a batch. A mixture is drawn once and handed to all that need it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -66,13 +66,119 @@ class CutMix:
         return _spread(Mixture(partner, mask.mean((1, 2, 3)), mask), blocks, images.device)
 
 
-MIXINGS: dict[str, type[Mixing]] = {"cutmix": CutMix, "mixup": Mixup}
+@dataclass(frozen=True, kw_only=True)
+class ResizeMix:
+    """The whole of one image, made smaller, on top of another.
+
+    Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True Labels", 2020,
+    https://arxiv.org/abs/2012.11101, section 3.2. The smaller image has `smallest` to `largest` of
+    the sides of the whole one, lies within the other, and labels are weighted by its area.
+
+    alpha: both parameters of the Beta distribution that draws the side; 1, the paper's, is uniform.
+    share, per: as in `Mixup`; `per` decides on one side and place a batch, or one each.
+    """
+
+    smallest: ClassVar[float] = 0.1
+    largest: ClassVar[float] = 0.8
+    variant: ClassVar[Literal["paper"]] = "paper"
+    alpha: Positive = 1.0
+    share: Share = 1.0
+    per: Literal["batch", "sample"] = "batch"
+
+    def draw(
+        self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
+    ) -> Mixture:
+        rows, size = len(images) // blocks, torch.tensor(images.shape[-2:])
+        partner, weight = _pairs(self, rows, generator)
+        side = self.smallest + (self.largest - self.smallest) * (1 - weight)
+        sides = (size * side[:, None]).floor().clamp_min(1) * (weight < 1)[:, None]
+        places = 1 if self.per == "batch" else rows
+        place = torch.rand((places, 2), generator=generator).expand(rows, 2)
+        corner = (place * (size - sides + 1)).floor()
+        inside_y, inside_x = (
+            _between(length, corner[:, k], corner[:, k] + sides[:, k])
+            for k, length in enumerate(images.shape[-2:])
+        )
+        mask = 1.0 - (inside_y[:, None, :, None] & inside_x[:, None, None, :]).float()
+        box = torch.cat([(corner / size).flip(1), (sides / size).flip(1)], 1)
+        return _spread(Mixture(partner, mask.mean((1, 2, 3)), mask, box), blocks, images.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FMix:
+    """Patches of one image, of any shape, in the place of another's.
+
+    Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
+    https://arxiv.org/abs/2002.12047, section 4. Where noise of low frequencies is highest, the
+    image is kept: of a spectrum of normal draws divided by frequency^`decay`, and of as many pixels
+    as the weight says, to the nearest whole one.
+
+    alpha, share, per: as in `Mixup`; `per` decides on one mask a batch or a mask each.
+    """
+
+    decay: ClassVar[float] = 3.0
+    variant: ClassVar[Literal["paper"]] = "paper"
+    alpha: Positive = 1.0
+    share: Share = 1.0
+    per: Literal["batch", "sample"] = "batch"
+
+    def draw(
+        self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
+    ) -> Mixture:
+        rows, (height, width) = len(images) // blocks, images.shape[-2:]
+        partner, weight = _pairs(self, rows, generator)
+        noises = 1 if self.per == "batch" else rows
+        noise = _low_frequencies(noises, height, width, self.decay, generator)
+        order = noise.flatten(1).argsort(dim=1, descending=True).expand(rows, -1)
+        kept = torch.arange(height * width) < (weight * height * width).round()[:, None]
+        mask = torch.empty(order.shape).scatter_(1, order, kept.float())
+        mask = mask.view(rows, 1, height, width)
+        return _spread(Mixture(partner, mask.mean((1, 2, 3)), mask), blocks, images.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifoldMixing:
+    """`Mixup`, of the images or of what one of the first layers of a network makes of them.
+
+    Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden States", ICML
+    2019, https://arxiv.org/abs/1806.05236, section 2. The method has to do it: no run file can
+    ask for this mixing alone.
+
+    alpha, share, per: as in `Mixup`.
+    deepest: the last of the layers that may be drawn, one a batch; 0 is the images.
+    """
+
+    variant: ClassVar[Literal["paper"]] = "paper"
+    alpha: Positive = 2.0
+    share: Share = 1.0
+    per: Literal["batch", "sample"] = "batch"
+    deepest: int = 2
+
+    def draw(
+        self, images: Tensor, *, blocks: int = 1, generator: torch.Generator | None = None
+    ) -> Mixture:
+        rows = len(images) // blocks
+        partner, weight = _pairs(self, rows, generator)
+        layer = torch.randint(self.deepest + 1, (1,), generator=generator).repeat(rows)
+        return _spread(Mixture(partner, weight, layer=layer), blocks, images.device)
+
+
+MIXINGS: dict[str, type[Mixing]] = {
+    "cutmix": CutMix,
+    "fmix": FMix,
+    "mixup": Mixup,
+    "resizemix": ResizeMix,
+}
 """The mixings that [mix] in a run file can name."""
+
+
+Drawn = Mixup | CutMix | ResizeMix | FMix | ManifoldMixing
+"""The mixings that draw pairs of rows in the same way."""
 
 
 def check_rows(mixing: Mixing | None, rows: int) -> None:
     """Raises ValueError where, of a batch of so many rows, not one would be mixed with another."""
-    if not isinstance(mixing, Mixup | CutMix) or mixing.share == 0:
+    if not isinstance(mixing, Drawn) or mixing.share == 0:
         return
     least = 2 if mixing.variant == "released" else max(2, int(0.5 / mixing.share) + 1)
     if rows < least:
@@ -82,9 +188,7 @@ def check_rows(mixing: Mixing | None, rows: int) -> None:
         )
 
 
-def _pairs(
-    mixing: Mixup | CutMix, rows: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+def _pairs(mixing: Drawn, rows: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Partner (rows,) and weight (rows,), on the CPU; the share that is mixed weighs below one."""
     order = torch.randperm(rows, generator=generator)
     draws = 1 if mixing.per == "batch" else rows
@@ -113,18 +217,34 @@ def _span(size: int, centre: Tensor, share: Tensor) -> Tensor:
     """Which of `size` pixels lie in a span around `centre` (rows,), clipped at the border."""
     half = (size * share / 2).floor()
     middle = (size * centre).floor()
+    return _between(size, middle - half, middle + half)
+
+
+def _between(size: int, first: Tensor, end: Tensor) -> Tensor:
+    """Which of `size` pixels lie from `first` (rows,) to before `end` (rows,)."""
     pixel = torch.arange(size)
-    return (pixel >= (middle - half)[:, None]) & (pixel < (middle + half)[:, None])
+    return (pixel >= first[:, None]) & (pixel < end[:, None])
+
+
+def _low_frequencies(
+    count: int, height: int, width: int, decay: float, generator: torch.Generator | None
+) -> Tensor:
+    """Noise (count, height, width) whose amplitude falls as frequency^-decay."""
+    down, across = torch.fft.fftfreq(height), torch.fft.fftfreq(width)
+    frequency = (down[:, None].square() + across.square()).sqrt()
+    amplitude = frequency.clamp_min(1 / max(height, width)) ** -decay
+    spectrum = torch.randn((count, *amplitude.shape, 2), generator=generator)
+    return torch.fft.ifft2(torch.view_as_complex(spectrum) * amplitude).real
 
 
 def _spread(mix: Mixture, blocks: int, device: torch.device) -> Mixture:
     """The same mixture within each of `blocks` blocks of rows, on `device`."""
     rows = len(mix.partner)
     offset = torch.arange(blocks).repeat_interleave(rows) * rows
-    return Mixture(
-        (mix.partner.repeat(blocks) + offset).to(device, non_blocking=True),
-        mix.weight.repeat(blocks).to(device, non_blocking=True),
-        None
-        if mix.mask is None
-        else mix.mask.repeat(blocks, 1, 1, 1).to(device, non_blocking=True),
-    )
+
+    def everywhere(value: Tensor) -> Tensor:
+        return value.repeat(blocks, *[1] * (value.ndim - 1)).to(device, non_blocking=True)
+
+    rest = (None if value is None else everywhere(value) for value in mix[2:])
+    partner = (mix.partner.repeat(blocks) + offset).to(device, non_blocking=True)
+    return Mixture(partner, everywhere(mix.weight), *rest)
