@@ -31,6 +31,7 @@ BACKBONES: dict[str, Callable[[], Classifier]] = {
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "bake": [{"variant": "released", "companions": 1}],
+    "crd": [{"alpha": 1.0}],
     "cutmix": [{"per": "sample"}],
     "ddgsd": [{"variant": "released"}],
     "dist": [{"standardise": True}],
@@ -47,6 +48,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "ft_paraphraser": [{"frozen": True}],
     "hsakd_teacher": [{"frozen": True}],
     "hssakd": [{"peers": 3}],
+    "icsd": [{"adaptive": False}],
     "kd": [{"standardise": True}],
     "manifold_mixup": [{"per": "sample", "deepest": 3}],
     "max_entropy": [{"variant": "released"}],
@@ -55,9 +57,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "mixskd": [{"variant": "released"}, {"self_teacher_norm": True}],
     "mlkd": [{"standardise": True, "temperatures": (4.0,)}],
     "sad": [{"start": 0.5}],
+    "sskd_teacher": [{"frozen": True}],
     "tf_kd": [{"variant": "released"}],
     "unix": [{"gamma": 0.5, "queried": 1.0}],
     "uskd": [{"variant": "released"}],
+    "wcord": [{"alpha": 1.0}],
 }
 PYRAMID = ["frskd", "frskd_sla"]
 """Methods that refuse a network whose maps are all of one size."""

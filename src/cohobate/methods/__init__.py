@@ -7,6 +7,7 @@ from cohobate.methods.augmix_jsd import AugMixJSD
 from cohobate.methods.bake import BAKE
 from cohobate.methods.byot import BYOT
 from cohobate.methods.cc import CC
+from cohobate.methods.crd import CRD
 from cohobate.methods.cskd import CSKD
 from cohobate.methods.ctkd import CTKD
 from cohobate.methods.cutmix import CutMix
@@ -26,6 +27,7 @@ from cohobate.methods.ft_paraphraser import FTParaphraser
 from cohobate.methods.hsakd import HSAKD
 from cohobate.methods.hsakd_teacher import HSAKDTeacher
 from cohobate.methods.hssakd import HSSAKD
+from cohobate.methods.icsd import ICSD
 from cohobate.methods.kd import KD
 from cohobate.methods.label_smoothing import LabelSmoothing
 from cohobate.methods.logit_norm import LogitNorm
@@ -51,6 +53,8 @@ from cohobate.methods.simkd import SimKD
 from cohobate.methods.sla import SLA
 from cohobate.methods.sla_sd import SLASD
 from cohobate.methods.sp import SP
+from cohobate.methods.sskd import SSKD
+from cohobate.methods.sskd_teacher import SSKDTeacher
 from cohobate.methods.supervised import Supervised
 from cohobate.methods.tf_kd import TfKD
 from cohobate.methods.tf_kd_self import TfKDSelf
@@ -58,6 +62,7 @@ from cohobate.methods.unix import UNIX
 from cohobate.methods.uskd import USKD
 from cohobate.methods.vid import VID
 from cohobate.methods.virtual_softmax import VirtualSoftmax
+from cohobate.methods.wcord import WCoRD
 from cohobate.methods.wsld import WSLD
 
 FAMILIES: dict[str, tuple[type[Method], ...]] = {
@@ -126,6 +131,13 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
         SimKD,
         SP,
         VID,
+    ),
+    "relations and contrast": (
+        CRD,
+        ICSD,
+        SSKD,
+        SSKDTeacher,
+        WCoRD,
     ),
     "auxiliary heads": (
         HSAKD,

@@ -1,6 +1,7 @@
 """Parts that methods share."""
 
 from cohobate.modules.auxiliary import AuxiliaryHeads
+from cohobate.modules.banks import Banks
 from cohobate.modules.bifpn import BiFPN, PyramidTeacher
 from cohobate.modules.branch import Branch
 from cohobate.modules.connector import Connector
@@ -14,6 +15,7 @@ __all__ = [
     "EMA",
     "SWA",
     "AuxiliaryHeads",
+    "Banks",
     "BiFPN",
     "Branch",
     "Connector",
