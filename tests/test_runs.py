@@ -48,6 +48,8 @@ stepped: set[str] = set()
 def test_builds_without_data_and_without_a_trained_teacher(path):
     run, notes = build.resolve(config.load(path))
     assert not notes, "a run file should say what it does"
+    for number, _ in enumerate(run.before or (), start=1):
+        teachers.blueprint(run.stage(number))
     method, size = teachers.blueprint(run)
     facts = DATASETS[run.data.name]
     assert method.model.num_classes == facts.classes
@@ -121,7 +123,7 @@ def test_mixskd_variants_differ_as_their_heading_says():
 LOADED = {path: config.load(ROOT / path) for path in RUNS}
 TEACHERS = {path: run.method.options.get("teacher", "@") for path, run in LOADED.items()}
 STUDENTS = [path for path, teacher in TEACHERS.items() if teacher[0] != "@"]  # that is a stage
-BEGUN = [path for path, run in LOADED.items() if run.init]
+BEGUN = [path for path, run in LOADED.items() if run.init and run.init[0] != "@"]
 
 
 def earlier(path: Path, file: str, run: config.RunConfig) -> config.RunConfig:

@@ -52,7 +52,7 @@ def taught(method: Method, size: int) -> dict[str, list[str]]:
     """Of every loss, the parts of the method that its gradient reaches: children, by name.
 
     Only those count that are trained at all; what is missing lies behind a stop-gradient, or takes
-    no part in the loss.
+    no part in the loss. Some released codes have a loss that teaches nothing.
     """
     ghost, batch = _ghost(method, size)
     losses = _losses(ghost, batch)
@@ -60,6 +60,9 @@ def taught(method: Method, size: int) -> dict[str, list[str]]:
     found = {}
     for name, loss in losses.items():
         everything = [p for parameters in parts.values() for p in parameters]
+        if not loss.requires_grad:
+            found[name] = []
+            continue
         grads = iter(torch.autograd.grad(loss, everything, retain_graph=True, allow_unused=True))
         reached = {part: [next(grads) for _ in own] for part, own in parts.items()}
         found[name] = [part for part, own in reached.items() if any(g is not None for g in own)]
