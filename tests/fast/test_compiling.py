@@ -25,6 +25,7 @@ def made(name: str):
     given = {
         "kd": {"teacher": teacher},
         "hsakd": {"teacher": METHODS["hsakd_teacher"](teacher)} if name == "hsakd" else {},
+        "pskd": {"samples": ROWS},
     }
     return METHODS[name](network, **given.get(name, {}))
 
@@ -77,7 +78,7 @@ def test_a_trial_leaves_no_trace():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["supervised", "kd", "mixskd", "frskd", "hsakd"])
+@pytest.mark.parametrize("name", ["supervised", "kd", "mixskd", "frskd", "hsakd", "pskd"])
 def test_compiled_code_computes_the_same(name):
     """Through the whole compiler, losses and gradients; and nothing is compiled twice."""
     torch.compiler.reset()

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohobate.losses.exact import exact
+
 
 def jensen_shannon(*logits: Tensor) -> Tensor:
     r"""The mean over k of $KL(p_k\,\|\,m)$ with m the mean of all p_k, of logits (B, C, ...) each.
@@ -49,8 +51,7 @@ def propagated(features: Tensor, logits: Tensor, share: float, temperature: floa
     (B, C), float32, without gradient; of a single image its own. Ge et al., "BAKE", 2021,
     https://arxiv.org/abs/2104.13298, section 3.2.
     """
-    kind = "cpu" if features.is_meta else features.device.type  # autocast knows no meta device
-    with torch.autocast(kind, enabled=False):
+    with exact(features.device):
         unit = F.normalize(features.float())
         itself = torch.eye(len(unit), device=unit.device)
         affinity = (unit @ unit.T - 1e9 * itself).softmax(1)

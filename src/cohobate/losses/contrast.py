@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cohobate.losses.exact import product
+from cohobate.losses.labels import normalised
 
 
 def cosines(rows: Tensor, columns: Tensor) -> Tensor:
@@ -15,7 +16,7 @@ def cosines(rows: Tensor, columns: Tensor) -> Tensor:
     A row of zeros is at right angles to all. No autocast touches the product, whose rounding a low
     temperature would magnify.
     """
-    return product(F.normalize(rows.float()), F.normalize(columns.float()))
+    return product(normalised(rows), normalised(columns))
 
 
 def nce(positive: Tensor, negative: Tensor, apart: Tensor, partition: Tensor) -> Tensor:

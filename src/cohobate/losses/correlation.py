@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cohobate.losses.exact import exact
+
 
 def pearson(student: Tensor, teacher: Tensor, dim: int = 1) -> Tensor:
     r"""Mean of $1 - \rho$, Pearson's correlation along `dim`, over everything else.
@@ -26,7 +28,7 @@ def between_images(student: Tensor, teacher: Tensor, temperature: float = 1.0) -
     No gradient reaches `teacher`. Jin et al., "Multi-Level Logit Distillation", CVPR 2023,
     https://doi.org/10.1109/CVPR52729.2023.02325, the batch level.
     """
-    with _float32(student.device):
+    with exact(student.device):
         difference, both = _probabilities(student, teacher, temperature)
         half = difference @ both.T
         return (half + half.T).square().sum() / (4 * len(student))
@@ -38,7 +40,7 @@ def between_classes(student: Tensor, teacher: Tensor, temperature: float = 1.0) 
     It takes B × B numbers, not C × C. No gradient reaches `teacher`. Jin et al., "Multi-Level Logit
     Distillation", CVPR 2023, https://doi.org/10.1109/CVPR52729.2023.02325, the class level.
     """
-    with _float32(student.device):
+    with exact(student.device):
         difference, both = _probabilities(student, teacher, temperature)
         # The norm of X + Xᵀ over 2, where X = DᵀS: |X|² = sum(DDᵀ ∘ SSᵀ), and ⟨X, Xᵀ⟩ likewise.
         cross = both @ difference.T
@@ -58,11 +60,6 @@ def _unit(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     scaled = torch.where(varies, centred / torch.where(varies, largest, 1.0), 0.0)
     norm = (scaled.square().sum(dim, keepdim=True) + ~varies).sqrt()
     return scaled / norm, varies.squeeze(dim)
-
-
-def _float32(device: torch.device) -> torch.autocast:
-    """Products in float32, under autocast as well; which the meta device does not know."""
-    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,10 @@
 """Losses that join the maps of a student to those of a teacher of the same shape."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from cohobate.losses.exact import exact
 
 
 def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
     CVPR 2017, equation 1
     (https://openaccess.thecvf.com/content_cvpr_2017/html/Yim_A_Gift_From_CVPR_2017_paper.html).
     """
-    with _exact(first.device):
+    with exact(first.device):
         rows, columns = first.float().flatten(2), second.float().flatten(2)
         return rows @ columns.transpose(1, 2) / rows.shape[2]
 
@@ -89,10 +89,3 @@ def _unit(maps: Tensor, pooled: bool) -> Tensor:
     rows = maps.square().mean(1).flatten(1) if pooled else maps.flatten(1)
     square = rows.square().sum(1, keepdim=True)
     return rows / torch.where(square > 0, square, 1.0).sqrt()
-
-
-def _exact(device: torch.device) -> AbstractContextManager[object]:
-    """Without autocast, which would round the factors of a matrix product."""
-    if device.type == "meta":
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
