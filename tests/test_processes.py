@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from places import SMOKE
@@ -109,6 +110,17 @@ def test_a_teacher_teaches_on_two(smoke, tmp_path):
     code, out, err = on_two(*given, *student, "--out", tmp_path / "run")
     assert code == 0, err
     assert out.count("no better than chance") == 1
+
+
+def test_what_two_remember_is_all_of_it(tmp_path):
+    """Each has seen half of the images; the memory that is kept holds what both said of them."""
+    given = ("data.per_class=8", "data.batch_size=16", "optim.epochs=1", "method.name=pskd")
+    code, _, err = on_two(*given, "--out", tmp_path / "run")
+    assert code == 0, err
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["method"]
+    assert state["memory.steps"].min() >= 0
+    torch.testing.assert_close(state["memory.rows"].sum(1), torch.ones(80))
+    assert not any("memory" in key for key in load_file(tmp_path / "run" / "method.safetensors"))
 
 
 @pytest.fixture
