@@ -23,7 +23,12 @@ ENVIRONMENT = {
     "devices": 1,
     "precision": "32-true",
     "compile": True,
-    "cost": {"parameters": 278_324, "trained_parameters": 278_324, "macs": 41_300_000},
+    "cost": {
+        "parameters": 278_324,
+        "trained_parameters": 278_324,
+        "macs": 41_300_000,
+        "training_macs": 82_600_000,
+    },
 }
 
 MakeRun = Callable[..., Path]

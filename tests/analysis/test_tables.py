@@ -22,10 +22,10 @@ def comparison(make_run):
 
 
 TEXT = """\
-method      seeds     top-1 (%)   diff.  best val (%)  last val (%)  params (M)  trained (M)  images/s  minutes
-supervised      2  81.00 ± 1.41       –         70.00         60.00        0.28         0.28       200      1.5
-kd              1     82.00 ± –   +1.00         70.00         60.00        0.28         0.28       200      1.5
-mixskd          1     70.00 ± –  −11.00             –             –       11.22         0.28       200      1.5"""
+method      seeds     top-1 (%)   diff.  best val (%)  last val (%)  params (M)  trained (M)  cost  images/s  minutes
+supervised      2  81.00 ± 1.41       –         70.00         60.00        0.28         0.28  2.00       200      1.5
+kd              1     82.00 ± –   +1.00         70.00         60.00        0.28         0.28  2.00       200      1.5
+mixskd          1     70.00 ± –  −11.00             –             –       11.22         0.28     –       200      1.5"""
 
 
 def test_text_is_aligned_in_these_columns(make_run):
@@ -59,7 +59,7 @@ def test_rich_keeps_numbers_whole_in_a_narrow_terminal(comparison):
 def test_markdown_escapes_what_it_reads_as_markup(comparison):
     lines = tables.as_markdown(comparison).splitlines()
     assert lines[0].startswith("| method | seeds | top-1 (%) |")
-    assert lines[2] == "| supervised | 2 | 81.00 ± 1.41 | – | 70.00 | 60.00 | 0.28 | 0.28 | 200 | 1.5 |"  # fmt: skip
+    assert lines[2] == "| supervised | 2 | 81.00 ± 1.41 | – | 70.00 | 60.00 | 0.28 | 0.28 | 2.00 | 200 | 1.5 |"  # fmt: skip
     assert "&lt;b>\\|[red]" in lines[3]
 
 
