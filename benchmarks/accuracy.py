@@ -11,7 +11,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import mean, stdev
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from cohobate import build, config, fast
 from cohobate.display import Silent, show
@@ -36,7 +36,7 @@ def accuracy(settings: list[str], plain: bool, folder: Path) -> float:
     if plain:
         settings = [*settings, "precision=float32"]
     resolved, _ = build.resolve(config.load(file, settings))
-    with patch.object(fast, "prepare") if plain else nullcontext():
+    with patch.multiple(fast, prepare=Mock(), fold=Mock()) if plain else nullcontext():
         rows = train(resolved, folder / "run", devices=1, display=Silent())
     return rows[-1]["test/top1"]
 

@@ -77,7 +77,7 @@ MISTAKES = {
     ),
     "timm teacher without heads": (
         ["method.name=hsakd", "method.teacher=timm:resnet18"],
-        ["method.teacher=timm:resnet18: a network of timm's has no auxiliary heads"],
+        ["method.teacher=timm:resnet18: a network of timm's has no auxiliary parts"],
     ),
     "nothing to keep": (
         ["method.name=hsakd_teacher", "method.frozen=true"],

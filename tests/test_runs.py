@@ -165,4 +165,4 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_is_trained():
     refuse("knows 100 classes, and the data 'digits' has 10", "data.name=digits")
     refuse("takes images of 32 pixels, and the data has 64", "data.size=64")
     plain = "method.teacher=runs/cifar100/resnet56/supervised.toml"
-    refuse("'supervised' and has no auxiliary heads.*method.name=hsakd_teacher", plain)
+    refuse("'supervised' and has no auxiliary parts.*method.name=hsakd_teacher", plain)

@@ -59,8 +59,8 @@ def bench(cases: list[Case], display: Lines) -> tuple[list[Row], list[str]]:
         try:
             memory = _alone(_memory_of_reference, case)
             rows.append(replace(_alone(_measure, case), eager_peak_memory_bytes=memory))
-        except ValueError as error:
-            failed.append(f"{case.method}: {error}")
+        except (ValueError, RuntimeError) as error:  # the rows that are there are not lost
+            failed.append(f"{case.method}: {str(error).splitlines()[0]}")
     if not rows:
         raise ValueError("; ".join(failed))
     return rows, failed

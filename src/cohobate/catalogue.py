@@ -13,7 +13,7 @@ import torch
 
 from cohobate.build import find_method, teacher_choices
 from cohobate.core import Method
-from cohobate.cost import cost
+from cohobate.cost import cost, step_flops
 from cohobate.methods import FAMILIES, METHODS
 from cohobate.stopwatch import Case, build_method
 
@@ -109,8 +109,11 @@ def needs(kind: type[Method]) -> list[str]:
         found.append(f"teacher ({other})" if other else "teacher")
     if kind.views > 1:
         found.append(f"{kind.views} views")
-    if kind.companions:
-        found.append("pairs" if kind.companions == 1 else f"{kind.companions + 1} of a class")
+    companions = asked["companions"].default if "companions" in asked else kind.companions
+    if companions:
+        found.append("pairs" if companions == 1 else f"{companions + 1} of a class")
+    if kind.repeats:
+        found.append("repeated images")
     if "samples" in asked:
         found.append("memory")
     return found
@@ -119,14 +122,23 @@ def needs(kind: type[Method]) -> list[str]:
 @cache
 def training_cost(name: str) -> dict[str, float]:
     """What training by a method takes for each image: see `cohobate.cost`, and `MEASURED`."""
+    return cost(_measured(name), MEASURED.size)
+
+
+@cache
+def step(name: str) -> float:
+    """Floating-point operations of a training step, there and back, for each image."""
+    return step_flops(_measured(name), MEASURED.size)
+
+
+def ratio(name: str) -> float:
+    """What a training step by a method computes, that of `supervised` being 1."""
+    return step(name) / step("supervised")
+
+
+def _measured(name: str) -> Method:
     with torch.device("meta"):
-        method = build_method(replace(MEASURED, method=name))
-    return cost(method, MEASURED.size)
-
-
-def ratio(name: str, key: str = "training_macs") -> float:
-    """A cost of training by a method, that of `supervised` being 1."""
-    return training_cost(name)[key] / training_cost("supervised")[key]
+        return build_method(replace(MEASURED, method=name))
 
 
 def page(name: str) -> str:
@@ -170,6 +182,9 @@ def _costs(name: str) -> str:
         ", and a teacher like it"
         if "teacher" in inspect.signature(find_method(name)).parameters
         else ""
+    )
+    rows.append(
+        f"| multiply-adds of a step, there and back, of an image (M) | {step('supervised') / 2e6:,.2f} | {step(name) / 2e6:,.2f} | {ratio(name):.2f} |"
     )
     head = [f"| {network}{taught} | supervised | {name} | ratio |", "| --- | ---: | ---: | ---: |"]
     last = "What is deployed is the network alone. `cohobate explain RUN.toml` tells it for another network."

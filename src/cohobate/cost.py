@@ -86,7 +86,10 @@ def held_bytes(method: Method, size: int, batch_size: int) -> int:
     backward pass wants, all in float32."""
     numbers = sum(t.numel() * t.element_size() for t in (*method.parameters(), *method.buffers()))
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    return numbers + 2 * trained + batch_size * cost(method, size)["training_bytes"]
+    ghost, batch = _ghost(method, size, batch_size)
+    with (kept := Kept(ghost)):
+        _losses(ghost, batch)
+    return numbers + 2 * trained + kept.bytes
 
 
 def example(method: Method, size: int, anchors: int, device: torch.device | str) -> Batch:
@@ -100,9 +103,9 @@ def example(method: Method, size: int, anchors: int, device: torch.device | str)
     return method.mixed(Batch(images.to(device), targets.to(device), ids), draw)
 
 
-def _ghost(method: Method, size: int) -> tuple[Method, Batch]:
-    """The method and a batch of `ROWS` anchors on the meta device."""
-    return deepcopy(method).to("meta"), example(method, size, ROWS, "meta")
+def _ghost(method: Method, size: int, anchors: int = ROWS) -> tuple[Method, Batch]:
+    """The method and a batch on the meta device."""
+    return deepcopy(method).to("meta"), example(method, size, anchors, "meta")
 
 
 def _losses(ghost: Method, batch: Batch) -> Losses:

@@ -158,7 +158,7 @@ class Recall:
         """Raises ValueError where these, or those before, are not the inputs of the file."""
         self.off = self.off.maximum((witness - expected).abs().max())
         looks = self.taken % LOOK_EVERY == 1 or position + 1 == self.batches
-        if looks and self.off > TOLERANCE:
+        if looks and not self.off <= TOLERANCE:  # nor where it is no number
             raise ValueError(
                 f"{self._path(self.epoch)} was made of other images, or of other mixtures of them,"
                 " than this run sees, so that it cannot be replayed: name another cache.folder"

@@ -53,7 +53,7 @@ def _open(
     if reference.startswith(TIMM):
         if issubclass(kind, Method):
             raise ValueError(
-                f"method.teacher={reference}: a network of timm's has no auxiliary heads to teach"
+                f"method.teacher={reference}: a network of timm's has no auxiliary parts to teach"
                 f" with; give {build.teacher_choices(kind)}"
             )
         try:
@@ -114,7 +114,7 @@ def _check_kind(place: object, config: RunConfig, kind: type[Method]) -> None:
     """Raises ValueError where a run trains another method than the one that is wanted."""
     if build.find_method(config.method.name) is not kind:
         raise ValueError(
-            f"{place} was trained with {config.method.name!r} and has no auxiliary heads to teach"
+            f"{place} was trained with {config.method.name!r} and has no auxiliary parts to teach"
             f" with: train one with method.name={build.method_name(kind)}"
         )
 
@@ -128,7 +128,7 @@ def load_method(folder: Path, kind: type[Method], *, weights: bool = True) -> An
     path = folder / "method.safetensors"
     if not (folder / "config.toml").is_file() or (weights and not path.is_file()):
         raise ValueError(
-            f"{folder} holds a network without auxiliary heads: train one with"
+            f"{folder} holds a network without auxiliary parts: train one with"
             f" method.name={build.method_name(kind)}"
         )
     config, _ = build.resolve(settings.load(folder / "config.toml"))
@@ -171,7 +171,8 @@ def imagined(
     elif path.suffix == ".toml" and path.is_file():
         config, _ = build.resolve(settings.load(path))
     else:
-        built = _open(reference, data, kind).to("meta")
+        with torch.device("cpu"):
+            built = _open(reference, data, kind).to("meta")
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
     built, _ = blueprint(config)

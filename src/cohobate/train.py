@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch._dynamo.exc import TorchDynamoException
 
 from cohobate import build, fast, teachers
 from cohobate.config import RunConfig, differences
@@ -130,6 +131,12 @@ def _out_of_memory_told(run: RunDir, config: RunConfig) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if isinstance(error, TorchDynamoException):
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"compile=true: the method could not be compiled ({reason}): install a C++ compiler,"
+                " or set compile=false"
+            ) from error
         if not out_of_memory(error):
             raise
         raise ValueError(_memory_advice(run, config)) from error

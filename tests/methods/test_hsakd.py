@@ -324,7 +324,7 @@ def test_a_wrong_teacher_on_the_command_line(smoke, cohobate, tmp_path):
         return ran.err
 
     error = fails(tmp_path / "plain")
-    assert f"{tmp_path / 'plain'} was trained with 'supervised' and has no auxiliary heads" in error
+    assert f"{tmp_path / 'plain'} was trained with 'supervised' and has no auxiliary parts" in error
     assert "method.name=hsakd_teacher" in error
     assert "RUN_FOLDER of a run with method.name=hsakd_teacher" in fails("timm:resnet18")
     assert smoke(tmp_path / "teacher", "method.name=hsakd_teacher", *FEW).code == 0
@@ -336,6 +336,6 @@ def test_a_wrong_teacher_on_the_command_line(smoke, cohobate, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "method.safetensors is damaged" in fails(tmp_path / "teacher")
     weights.unlink()
-    assert "without auxiliary heads" in fails(tmp_path / "teacher")
+    assert "without auxiliary parts" in fails(tmp_path / "teacher")
     described = cohobate("methods", "hsakd").out
     assert "RUN_FOLDER of a run with method.name=hsakd_teacher" in described

@@ -97,8 +97,8 @@ def methods(
 ) -> None:
     """List the methods, by family, or show the page of one.
 
-    The cost is that of a training step's forward passes, `supervised` being 1, on a small network
-    with a teacher like it.
+    The cost is what a training step computes, forward and backward, `supervised` being 1, on a small
+    network with a teacher like it.
     """
     from cohobate import catalogue
 

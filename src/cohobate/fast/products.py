@@ -12,7 +12,7 @@ class ProductConv2d(nn.Conv2d):
 
     In bf16 on a processor, the matrix units are fed best by a large product. On small maps (the
     last stages of most networks) and for 1 × 1 kernels it was measured to be 1.1 to 8 times as fast
-    as the convolution of oneDNN (benchmarks/convolution.py), with the same values up to rounding.
+    as the convolution of oneDNN (benchmarks/README.md), with the same values up to rounding.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -18,14 +18,15 @@ class MeanTeacher(Method[Classifier]):
     https://arxiv.org/abs/1703.01780, section 2. With logits z of the first view and t the average's
     of the second, L = CE(z, y) + r alpha D(z <- t), where r rises as exp(-5 (1 - e)²).
 
-    decay: of the average, in each step.
+    decay: of the average, in each step; in step k it is 1 - 1 / k at most, so that a short training
+        has an average as well.
     alpha: weight of the consistency term, 100 for the mean squared error, which is a mean over the
         classes; the divergence is a sum over them, and 1 suits it.
     distance: D, the mean squared error of the probabilities or the Kullback-Leibler divergence.
     ramp_end: share of the epochs in which alpha rises; of 200 epochs the first five.
 
     Differs from the paper: all images have labels. The network itself is deployed, not the average
-    (optim.ema deploys one); the average has one decay from the first step on, and is in eval mode.
+    (optim.ema deploys one); the average has one decay throughout, and is in eval mode.
     """
 
     views = 2
@@ -55,4 +56,4 @@ class MeanTeacher(Method[Classifier]):
         }
 
     def after_step(self, progress: Progress) -> None:
-        self.teacher.follow(self.model)
+        self.teacher.follow(self.model, progress.step)

@@ -54,11 +54,21 @@ class EMA(nn.Module):
         return self.net(*args)
 
     @torch.no_grad()
-    def follow(self, net: nn.Module) -> None:
-        """Moves every weight by 1 - decay towards that of `net`; counters are copied."""
+    def follow(self, net: nn.Module, step: Tensor | int | None = None) -> None:
+        """Moves every weight by 1 - decay towards that of `net`; counters are copied.
+
+        step: how many were made before; the decay is then 1 - 1 / (step + 1) at most, and the
+            average forgets the weights that it began with.
+        """
         mine, theirs = list(self.net.state_dict().values()), list(net.state_dict().values())
         pairs = [(a, b) for a, b in zip(mine, theirs) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - self.decay)  # pyright: ignore[reportPrivateImportUsage]
+        mine_floating, theirs_floating = [a for a, _ in pairs], [b for _, b in pairs]
+        if step is None:
+            torch._foreach_lerp_(mine_floating, theirs_floating, 1 - self.decay)  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            share = (1 / (torch.as_tensor(step) + 1)).clamp(min=1 - self.decay)
+            for a, b in pairs:
+                a.lerp_(b, share.to(a))
         for a, b in zip(mine, theirs):
             if not a.is_floating_point():
                 a.copy_(b)
