@@ -294,9 +294,11 @@ def test_the_mean_teacher_follows(model, batch):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    method.after_step(NOW)
     name = "net.stem.conv.weight"
-    torch.testing.assert_close(method.teacher.net.state_dict()[name], before[name] + 0.25)
+    method.after_step(NOW._replace(step=torch.tensor(1)))  # the second step: the mean of both
+    torch.testing.assert_close(method.teacher.net.state_dict()[name], before[name] + 0.5)
+    method.after_step(NOW._replace(step=torch.tensor(100)))
+    torch.testing.assert_close(method.teacher.net.state_dict()[name], before[name] + 0.625)
     total(method(with_views(batch, 2), NOW).values()).backward()
     assert all(p.grad is None for p in method.teacher.parameters())
 

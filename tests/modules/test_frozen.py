@@ -101,3 +101,16 @@ def test_ema_goes_on_from_its_state(net):
     for ema in (average, twin):
         ema.follow(net)
     torch.testing.assert_close(twin.state_dict(), average.state_dict(), rtol=0, atol=0)
+
+
+def test_an_average_that_knows_the_step_forgets_its_first_weights():
+    torch.manual_seed(0)
+    net, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    average = EMA(net, 0.9)
+    average.follow(other, torch.tensor(0))
+    torch.testing.assert_close(average.net.state_dict(), other.state_dict())
+    average.follow(net, 1)  # the mean of two
+    torch.testing.assert_close(average.net.weight, (net.weight + other.weight).detach() / 2)
+    average.follow(net, 10**6)
+    expected = 0.9 * (net.weight + other.weight) / 2 + 0.1 * net.weight
+    torch.testing.assert_close(average.net.weight, expected.detach())
