@@ -28,7 +28,10 @@ from cohobate.models import Classifier
 BAND = 1e-3, 1e2
 BATCH, SIZE, EPOCHS = 64, 32, 10
 REASONS = {
-    ("ab", "boundary"): "a sum over all places of a map; the labels are learned after it, not beside it",
+    (
+        "ab",
+        "boundary",
+    ): "a sum over all places of a map; the labels are learned after it, not beside it",
     ("ft_paraphraser", "reconstruction"): "it trains the paraphraser alone",
     ("ddgsd", "mmd"): "the published weight is 0.0005, of a distance of two means that lie close",
     (
