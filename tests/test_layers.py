@@ -9,7 +9,7 @@ import cohobate
 PACKAGE = Path(cohobate.__file__).parent
 LAYERS = [
     {"core"},
-    {"losses", "distributed"},
+    {"losses", "distributed", "words"},
     {"models"},
     {"modules"},
     {"methods"},

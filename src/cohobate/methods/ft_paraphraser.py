@@ -31,9 +31,7 @@ class FTParaphraser(Method[Classifier]):
         self.frozen = frozen
         self.paraphraser = Paraphraser(shapes(model, model.size).maps[-1].channels, rate)
         if frozen:
-            model.requires_grad_(False)
-            model.kept = [model.net]
-            model.train(model.training)
+            model.hold()
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         trace = self.model.trace(batch.inputs)

@@ -32,9 +32,7 @@ class HSAKDTeacher(Method[Classifier]):
         self.frozen = frozen
         self.heads = AuxiliaryHeads(model, ROTATIONS * model.num_classes)
         if frozen:
-            model.requires_grad_(False)
-            model.kept = [model.net]
-            model.train(model.training)
+            model.hold()
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         trace = self.model.trace(rotate(batch.inputs))

@@ -32,9 +32,7 @@ class SSKDTeacher(Method[Classifier]):
         self.frozen = frozen
         self.head = head(model)
         if frozen:
-            model.requires_grad_(False)
-            model.kept = [model.net]
-            model.train(model.training)
+            model.hold()
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         trace = self.model.trace(rotate(batch.inputs))

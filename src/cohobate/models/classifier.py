@@ -115,6 +115,12 @@ class Classifier(nn.Module):
             parameter.requires_grad_(False)
         self.train(self.training)
 
+    def hold(self) -> None:
+        """Keeps all of the network as it is, in eval mode, while what a method adds learns."""
+        self.requires_grad_(False)
+        self.kept = [self.net]
+        self.train(self.training)
+
     def _leading(self, depth: int) -> list[nn.Module]:
         """The modules of the first `depth` stages, and all before them."""
         stage, *deeper = self.stages[depth - 1 :]

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from cohobate.core import Batch
 from cohobate.losses.exact import product
 from cohobate.modules.memory import Memory
-
-_WORD = 0xFFFFFFFF  # words of 32 bits, held in int64
+from cohobate.words import WORD, mix
 
 
 class Contrast(NamedTuple):
@@ -88,9 +87,9 @@ class Banks(nn.Module):
 
 def drawn_ids(ids: Tensor, step: Tensor, count: int, samples: int) -> Tensor:
     """(B, count) ids below `samples`: a pure function of each of `ids` (B,) and of the step."""
-    rows = _mix(ids ^ _mix(step & _WORD))
-    columns = _mix(torch.arange(count, device=ids.device) + 1)
-    return _mix(rows[:, None] ^ columns) % samples
+    rows = mix(ids ^ mix(step & WORD))
+    columns = mix(torch.arange(count, device=ids.device) + 1)
+    return mix(rows[:, None] ^ columns) % samples
 
 
 def _differ(drawn: tuple[Tensor, ...], own: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
@@ -101,19 +100,6 @@ def _differ(drawn: tuple[Tensor, ...], own: tuple[Tensor, ...] | list[Tensor]) -
 
 def _directions(samples: int, width: int, salt: int, device: torch.device) -> Tensor:
     """Random directions (samples, width) of unit norm, the same ones on every process."""
-    rows = _mix(torch.arange(samples, device=device) + 1)
-    columns = _mix(torch.arange(width, device=device) + (salt << 24))
-    return ((_mix(rows[:, None] ^ columns) & 1) * 2 - 1) / width**0.5
-
-
-def _mix(word: Tensor) -> Tensor:
-    """A bijection of 32-bit words that lets each bit of the input change every bit of the output.
-
-    That of `cohobate.data.draws`, with the constants of Wellons' `lowbias32`, the larger one taken
-    as negative so that int64 never overflows.
-    """
-    word = word ^ (word >> 16)
-    word = (word * 0x7FEB352D) & _WORD
-    word = word ^ (word >> 15)
-    word = (word * (0x846CA68B - 2**32)) & _WORD
-    return word ^ (word >> 16)
+    rows = mix(torch.arange(samples, device=device) + 1)
+    columns = mix(torch.arange(width, device=device) + (salt << 24))
+    return ((mix(rows[:, None] ^ columns) & 1) * 2 - 1) / width**0.5
