@@ -32,7 +32,7 @@ def cost(method: Method, size: int) -> dict[str, Any]:
     with FlopCounterMode(display=False) as trained, kept:
         _losses(ghost, batch)
     return {
-        "parameters": sum(p.numel() for p in method.model.net.parameters()),
+        "parameters": sum(p.numel() for p in method.model.parameters()),
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "macs": deployed.get_total_flops() // 2,
         "training_macs": trained.get_total_flops() // 2 // ROWS,
@@ -98,7 +98,7 @@ def example(method: Method, size: int, anchors: int, device: torch.device | str)
     views = (method.views,) if method.views > 1 else ()
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(rows, *views, 3, size, size, generator=draw)
-    targets = torch.randint(method.model.num_classes, (rows,), generator=draw)
+    targets = method.model.noise_targets(rows, size, draw)
     ids = torch.arange(rows, device=device)
     return method.mixed(Batch(images.to(device), targets.to(device), ids), draw)
 

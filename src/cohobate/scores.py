@@ -9,7 +9,6 @@ from torch import nn
 from cohobate import fast
 from cohobate.config import RunConfig
 from cohobate.data.classification import ImageSet
-from cohobate.data.loader import EvalLoader
 from cohobate.machine import Machine
 from cohobate.tasks import TASKS
 from cohobate.trained import reopen
@@ -27,7 +26,7 @@ def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[s
     machine = Machine.of(trained.run, config, 1)
     fabric = machine.launch()
     fast.prepare(network.to(fabric.device))
-    batches = EvalLoader(
+    batches = TASKS[config.task].eval_loader(
         chosen,
         size=data.size,
         batch_size=config.eval.batch_size,
@@ -42,7 +41,7 @@ class Scores:
 
     def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric):
         self.fabric = fabric
-        self.score = TASKS[config.task].evaluate
+        self.score, self.loader = TASKS[config.task].evaluate, TASKS[config.task].eval_loader
         self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
         self.once = {"test": data.test}
         self.load = {
@@ -61,6 +60,6 @@ class Scores:
             for name, split in splits.items()
             if split is not None
             for key, value in self.score(
-                network, EvalLoader(split, **self.load), self.fabric.autocast()
+                network, self.loader(split, **self.load), self.fabric.autocast()
             ).items()
         }

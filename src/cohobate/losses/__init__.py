@@ -10,6 +10,7 @@ from cohobate.losses.consistency import (
     soft_kl,
     zipf,
 )
+from cohobate.losses.pixels import channel_wise
 from cohobate.losses.contrast import (
     chosen_kl,
     cosines,
@@ -58,6 +59,7 @@ from cohobate.losses.relations import (
 )
 
 __all__ = [
+    "channel_wise",
     "attention",
     "attention_distillation",
     "attention_transfer",

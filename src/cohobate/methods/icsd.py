@@ -28,6 +28,8 @@ class ICSD(Method[Classifier]):
     takes maps as well.)
     """
 
+    tasks = ("classification", "segmentation")
+
     def __init__(
         self,
         model: Classifier,
