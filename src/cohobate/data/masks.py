@@ -99,7 +99,8 @@ class MaskTrainLoader:
     size: side of the square images served, in pixels. Without "scale", an image's short side becomes
         that; without "crop", its middle is served. What lies outside of an image is `mean`, and void.
     augment: names from `AUGMENTS`.
-    seed: of the augmentation, which is a pure function of (seed, epoch, id).
+    seed: of the augmentation, which is a pure function of (seed, epoch, id, view).
+    views: of each image; one mask is that of all, so they show the same part, in other colours.
     workers: processes that read files; None means one a core, at most 8.
 
     Raises ValueError for an unknown augmentation, and BadImage while iterating.
@@ -122,13 +123,10 @@ class MaskTrainLoader:
         for name in augment:
             if name not in AUGMENTS:
                 raise unknown("augmentation", name, AUGMENTS)
-        if views > 1 or distort:
-            raise ValueError(
-                "this method wants several views of an image, which masks are not augmented to:"
-                " choose a method of one view"
-            )
+        assert not distort, "no method for masks distorts"
+        self.views = views
         self.sampler, self.device = sampler, torch.device(device)
-        crops = _Crops(split, frozenset(augment), size, seed, mean)
+        crops = _Crops(split, frozenset(augment), size, seed, mean, views)
         self.workers = Workers(crops, self.device, workers, lasting=True)
 
     def __len__(self) -> int:
@@ -138,10 +136,12 @@ class MaskTrainLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from the one at position `start` on.
 
-        images: float32 in [0, 1], (B, 3, size, size). targets: int64 (B, size, size).
+        images: float32 in [0, 1], (B, 3, size, size), or (B, views, 3, size, size) for views > 1.
+        targets: int64 (B, size, size).
         """
         rows = self.sampler.rows(epoch)[start:]
         for ids, (images, masks) in self.workers.batches(epoch, rows):
+            images = images[:, 0] if self.views == 1 else images
             yield Batch(images.float().div_(255), masks.long(), ids)
 
 
@@ -186,27 +186,40 @@ class _Whole(Dataset):
 
 
 class _Crops(Dataset):
-    """Batches of augmented images uint8 (B, 3, S, S) and masks uint8 (B, S, S)."""
+    """Batches of augmented images uint8 (B, views, 3, S, S) and masks uint8 (B, S, S)."""
 
     def __init__(
-        self, split: MaskSplit, augment: frozenset[str], size: int, seed: int, mean: RGB
+        self,
+        split: MaskSplit,
+        augment: frozenset[str],
+        size: int,
+        seed: int,
+        mean: RGB,
+        views: int,
     ):
-        self.split, self.augment, self.size, self.seed = split, augment, size, seed
+        self.split, self.augment, self.size = split, augment, size
+        self.seed, self.views = seed, views
         self.paint = [255 * value for value in mean]
 
     def __getitem__(self, request: tuple[int, list[int]]) -> tuple[Tensor, Tensor] | BadImage:
         epoch, rows = request
-        draws = uniform(self.seed, epoch, torch.tensor(rows), 0, DRAWS)
+        ids, views = torch.tensor(rows), range(self.views)
+        draws = torch.stack([uniform(self.seed, epoch, ids, view, DRAWS) for view in views], 1)
 
         def batch() -> tuple[Tensor, Tensor]:
-            made = [self._crop(*self.split.read(row), drawn.tolist()) for row, drawn in zip(rows, draws)]
-            images, masks = zip(*made)
+            images, masks = [], []
+            for row, drawn in zip(rows, draws.tolist()):
+                image, mask = self._crop(*self.split.read(row), *drawn[0][:4])
+                images.append(torch.stack([self._coloured(image, *each[4:]) for each in drawn]))
+                masks.append(mask)
             return torch.stack(images), torch.stack(masks)
 
         return _or_fault(batch)
 
-    def _crop(self, image: Tensor, mask: Tensor, draws: list[float]) -> tuple[Tensor, Tensor]:
-        scale, top, left, mirror, *colours = draws
+    def _crop(
+        self, image: Tensor, mask: Tensor, scale: float, top: float, left: float, mirror: float
+    ) -> tuple[Tensor, Tensor]:
+        """A part of an image and its mask, by four draws in [0, 1)."""
         low, high = SCALES
         factor = low * (high / low) ** scale if "scale" in self.augment else 1.0
         image, mask = resized(image, mask, round(factor * self.size))
@@ -215,13 +228,16 @@ class _Crops(Dataset):
         image, mask = self._window(image, mask, top, left)
         if "flip" in self.augment and mirror < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
-        if "colour" in self.augment:
-            least, most = COLOURS
-            bright, contrast, saturation = (least + (most - least) * c for c in colours)
-            image = functional.adjust_brightness(image, bright)
-            image = functional.adjust_contrast(image, contrast)
-            image = functional.adjust_saturation(image, saturation)
         return image, mask
+
+    def _coloured(self, image: Tensor, *draws: float) -> Tensor:
+        """The image in other colours, by three draws in [0, 1)."""
+        if "colour" not in self.augment:
+            return image
+        least, most = COLOURS
+        bright, contrast, saturation = (least + (most - least) * drawn for drawn in draws)
+        image = functional.adjust_brightness(image, bright)
+        return functional.adjust_saturation(functional.adjust_contrast(image, contrast), saturation)
 
     def _window(self, image: Tensor, mask: Tensor, top: float, left: float) -> tuple[Tensor, Tensor]:
         """A square of `size` pixels, padded where the image is smaller."""

@@ -50,8 +50,7 @@ class Segmenter(nn.Module):
         self.encoder = Classifier(arch, num_classes, pretrained=pretrained, **shared, **given)
         self.stages = self.encoder.stages
         _check_pyramid(arch, self.stages)
-        taps = [stage.tap for stage in self.stages]
-        self.encoder.net.prune_intermediate_layers(taps, prune_norm=True, prune_head=True)
+        _behead(self.encoder.net, self.stages)
         self.decoder: Any = kind(arch, self.stages, width)
         self.classifier = nn.Conv2d(self.decoder.channels, num_classes, 1)
         self.num_classes, self.size = num_classes, self.encoder.size
@@ -128,6 +127,15 @@ class Segmenter(nn.Module):
     def noise_targets(self, rows: int, size: int, generator: torch.Generator) -> Tensor:
         """Masks (rows, size, size) of random classes."""
         return torch.randint(self.num_classes, (rows, size, size), generator=generator)
+
+
+def _behead(net: Any, stages: tuple[Stage, ...]) -> None:
+    """Takes away what follows the last stage: it would be trained by nothing."""
+    if hasattr(net, "prune_intermediate_layers"):
+        taps = [stage.tap for stage in stages]
+        net.prune_intermediate_layers(taps, prune_norm=True, prune_head=True)
+    else:
+        net.reset_classifier(0)
 
 
 def enlarged(logits: Tensor, images: Tensor, cell: int) -> Tensor:
