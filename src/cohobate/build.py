@@ -249,6 +249,8 @@ def method(
     given = config.method.options
     if "teacher" in given:
         wanted = get_type_hints(kind.__init__)["teacher"]
+        if not issubclass(wanted, Method):
+            wanted = TASKS[config.task].model
         given["teacher"] = find_teacher(str(given["teacher"]), data, wanted)
     if "samples" in inspect.signature(kind).parameters:
         given["samples"] = len(data.train)

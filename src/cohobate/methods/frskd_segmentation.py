@@ -53,13 +53,13 @@ class FRSKDSegmentation(Method[Segmenter]):
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         model, images = self.model, batch.inputs
-        levels = model.decoder.pyramid(model.features(images))
-        student = model.classified(model.decoder.last(levels[0]), images)
-        refined, last = self.self_teacher(levels)
+        levels, path = model.decoder.pyramid(model.features(images))
+        student = model.classified(model.decoder.last(path[0]), images)
+        own, refined, last = self.self_teacher(levels, path)
         teacher = enlarged(self.classifier(last), images, model.stages[-1].stride)
         label = batch.labels(model.num_classes)
         known = (batch.targets != VOID)[:, None]
-        taught = total(attention_transfer(a, b) for a, b in zip(levels, refined))
+        taught = total(attention_transfer(a, b) for a, b in zip(own, refined))
         rise = self.ramp(progress)
         return {
             "ce": F.cross_entropy(student, label),

@@ -115,85 +115,99 @@ class BiFPN(nn.Module):
     """FRSKD's own: six levels that exchange what they know three times, each channel by itself.
 
     Ji et al., CVPR 2021, https://arxiv.org/abs/2103.08273, as its released code has it: laterals of
-    1 × 1 convolutions, two more levels by strided ones, a top-down path, then `LAYERS` layers of
-    `Exchange`. The finest level is what is classified, after a 3 × 3 convolution to 256 channels.
+    1 × 1 convolutions, two more levels by strided ones, a top-down path, then three layers, each
+    top-down and bottom-up. The finest level is what is classified, after a 3 × 3 convolution to 256
+    channels; the last layer's way up does not reach it, and is a part of the method that wants it.
     """
 
     wants: ClassVar[dict[str, Any]] = {}
-    LAYERS = 3
 
     def __init__(self, arch: str, stages: Sequence[Stage], width: int | None):
         super().__init__()
-        width = width or 64
-        self.width, self.levels = width, len(stages) + 2
+        self.width = width = width or 64
+        self.levels = len(stages) + 2
         deepest = stages[-1].channels
         self.sixth = _convolution(deepest, deepest, 3, 2)
         self.seventh = _convolution(deepest, deepest, 3, 2)
         inside = [stage.channels for stage in stages] + 2 * [deepest]
         self.lateral: Any = nn.ModuleList(_convolution(count, width, 1) for count in inside)
-        self.exchange: Any = nn.ModuleList(Exchange(width, self.levels) for _ in range(self.LAYERS))
+        self.down: Any = nn.ModuleList(Descent(width, self.levels) for _ in range(3))
+        self.up: Any = nn.ModuleList(Ascent(width, self.levels) for _ in range(2))
         self.last = _convolution(width, HEAD, 3)
         self.channels = HEAD
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        return self.last(self.pyramid(maps)[0])
+        _, path = self.pyramid(maps)
+        return self.last(path[0])
 
-    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
-        """The refined levels (B, width, H_i, W_i), fine to coarse: two more than there are stages."""
+    def pyramid(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels (B, width, H_i, W_i), fine to coarse, two more than there are stages: what the last
+        layer begins with, and what its way down makes of it."""
         sixth = self.sixth(maps[-1])
         whole = [*maps, sixth, self.seventh(sixth)]
         levels = [lateral(level) for lateral, level in zip(self.lateral, whole)]
         for place in reversed(range(len(levels) - 1)):
             levels[place] = levels[place] + _like(levels[place + 1], levels[place])
-        for layer in self.exchange:
-            levels = layer(levels)
-        return levels
+        for down, up in zip(self.down, self.up):
+            levels = up(levels, down(levels))
+        return levels, self.down[-1](levels)
 
 
-class Exchange(nn.Module):
-    """A layer of FRSKD's pyramid: top-down, then bottom-up, maps (B, C, H_i, W_i) to the same shapes.
+class Descent(nn.Module):
+    """The top-down half of a layer of FRSKD's pyramid: levels (B, C, H_i, W_i) to the same shapes.
 
-    bottom_up: whether the second half takes place. Sums are unweighted, and each node scales and
-    shifts its channels and rectifies.
+    Sums are unweighted, and each node scales and shifts its channels and rectifies.
     """
 
-    def __init__(self, width: int, levels: int, *, bottom_up: bool = True):
+    def __init__(self, width: int, levels: int):
         super().__init__()
-        self.down: Any = nn.ModuleList(_node(width) for _ in range(levels - 1))
-        self.up: Any = nn.ModuleList(_node(width) for _ in range(levels - 1 if bottom_up else 0))
+        self.nodes: Any = nn.ModuleList(_node(width) for _ in range(levels - 1))
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         path = [*levels]
         for place in reversed(range(len(levels) - 1)):
-            path[place] = self.down[place](levels[place] + _like(path[place + 1], levels[place]))
-        if not self.up:
-            return path
+            path[place] = self.nodes[place](levels[place] + _like(path[place + 1], levels[place]))
+        return path
+
+
+class Ascent(nn.Module):
+    """The bottom-up half: of the levels that a layer began with, and what its way down made of them."""
+
+    def __init__(self, width: int, levels: int):
+        super().__init__()
+        self.nodes: Any = nn.ModuleList(_node(width) for _ in range(levels - 1))
+
+    def forward(self, levels: list[Tensor], path: list[Tensor]) -> list[Tensor]:
         refined = path[:1]
-        for place, node in enumerate(self.up, start=1):
-            finer = F.interpolate(refined[-1], size=_size(levels[place]), mode="nearest")
-            middle = path[place] if place + 1 < len(levels) else 0
-            refined.append(node(levels[place] + middle + finer))
+        for place, node in enumerate(self.nodes, start=1):
+            terms = levels[place] + F.interpolate(refined[-1], size=_size(levels[place]))
+            if place + 1 < len(levels):
+                terms = terms + path[place]
+            refined.append(node(terms))
         return refined
 
 
 class RefinedHead(nn.Module):
-    """FRSKD's self-teacher for pixels: two more layers of exchange on the network's own pyramid.
+    """FRSKD's self-teacher for pixels: two more layers on the network's pyramid, the second top-down.
 
-    The second of them is top-down alone. Gives the refined levels, and the map to be classified.
+    Takes what `BiFPN.pyramid` gives. Gives the network's own levels, the refined ones, and the map
+    (B, 256, H_1, W_1) to be classified.
     """
 
     def __init__(self, decoder: BiFPN):
         super().__init__()
-        self.exchange: Any = nn.ModuleList(
-            Exchange(decoder.width, decoder.levels, bottom_up=bottom_up)
-            for bottom_up in (True, False)
-        )
+        shape = decoder.width, decoder.levels
+        self.own, self.up = Ascent(*shape), Ascent(*shape)
+        self.down: Any = nn.ModuleList(Descent(*shape) for _ in range(2))
         self.last = _convolution(decoder.width, HEAD, 3)
 
-    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        for layer in self.exchange:
-            levels = layer(levels)
-        return levels, self.last(levels[0])
+    def forward(
+        self, levels: list[Tensor], path: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        own = self.own(levels, path)
+        first, second = self.down
+        refined = second(self.up(own, first(own)))
+        return own, refined, self.last(refined[0])
 
 
 HEAD = 256
