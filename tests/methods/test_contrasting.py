@@ -287,7 +287,7 @@ def similarities(logits: Array, temperature: float) -> Array:
 
 @MIXES
 @pytest.mark.parametrize(
-    "adaptive, epoch, share", [(True, 0, 0.25), (True, 3, 1), (False, 1, None)]
+    "adaptive, epoch, share", [(True, 0, 0.2), (True, 3, 0.8), (False, 1, None)]
 )
 def test_icsd(model, batch, teacher, mix, adaptive, epoch, share):
     method = ICSD(model, teacher=teacher, temperature=2.0, alpha=0.5, beta=0.3, adaptive=adaptive)
