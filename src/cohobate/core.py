@@ -197,6 +197,8 @@ class Method(nn.Module, ABC, Generic[M]):
     """The augmentations that make the other views of the first one; else each is of the image."""
     companions: int = 0
     """Images of the same class wanted with each image."""
+    min_batch_size: int = 1
+    """Anchors that a process's batch needs, so that no term is zero whatever the network says."""
     repeats: bool = False
     """Whether the first half of every batch is the second half of the batch before, once more."""
     mix: Mixing | None = None

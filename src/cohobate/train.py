@@ -291,10 +291,12 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
 
 def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
     """The training batches that a method wants, on this process. Raises ValueError."""
-    check_rows(method.mix, config.data.batch_size // fabric.world_size)
+    name, batch_size = config.method.name, config.data.batch_size
+    check_batch_size(name, method.min_batch_size, batch_size, fabric.world_size)
+    check_rows(method.mix, batch_size // fabric.world_size)
     sampler = Sampler(
         data.train.targets,
-        config.data.batch_size,
+        batch_size,
         companions=method.companions,
         repeats=method.repeats,
         seed=config.seed,
@@ -315,3 +317,14 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         device=fabric.device,
         workers=config.data.workers,
     )
+
+
+def check_batch_size(method: str, least: int, batch_size: int, processes: int) -> None:
+    """Raises ValueError where a process's batches have fewer than the `least` anchors of a method."""
+    if batch_size // processes < least:
+        among = f" among {processes} processes" if processes > 1 else ""
+        raise ValueError(
+            f"data.batch_size={batch_size}{among}: method {method!r} needs {least} images or more in"
+            f" {'each batch' if processes == 1 else 'the batch of each'}; choose"
+            f" data.batch_size={least * processes} or more"
+        )

@@ -26,6 +26,8 @@ class CC(Method[Classifier]):
     batch, for student and teacher, and adds KD.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,

@@ -29,6 +29,8 @@ class ICSD(Method[Classifier]):
     epoch, of a single one too.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,

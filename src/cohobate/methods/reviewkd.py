@@ -33,6 +33,8 @@ class ReviewKD(Method[Classifier]):
     network has more stages, evenly spaced ones of them take part.
     """
 
+    min_batch_size = 2  # the embedding is normalised over the batch alone
+
     def __init__(
         self,
         model: Classifier,

@@ -31,6 +31,8 @@ class SSKD(Method[Classifier]):
     image, where the teacher is right or wrong about it, is the one that it has most of.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,

@@ -26,6 +26,7 @@ class SSKDTeacher(Method[Classifier]):
     """
 
     kept_by = "frozen"
+    min_batch_size = 2
 
     def __init__(self, model: Classifier, *, frozen: bool = False):
         super().__init__(model)

@@ -36,6 +36,8 @@ class WCoRD(Method[Classifier]):
     fixed, and the local term trains the student's side alone.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,
