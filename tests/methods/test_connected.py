@@ -216,7 +216,7 @@ def test_a_first_stage_teaches_no_classifier(model, batch, kind):
 
 def test_fsp_refuses_a_network_of_one_stage(model):
     model.stages = model.stages[-1:]
-    sentence = "'cifar_resnet8' has one stage .*: choose another"
+    sentence = "'cifar_resnet8' has 1 stage .* 2 or more: choose another"
     with pytest.raises(ValueError, match=sentence):
         FSP(model, teacher=teacher())
 
