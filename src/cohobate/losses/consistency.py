@@ -30,6 +30,15 @@ def probability_error(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student.float().softmax(1), teacher.detach().float().softmax(1))
 
 
+def squared_chord(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""$\|\bar s - \bar t\|^2 = 2 - 2 \cos(s, t)$ of rows (B, D), each over its norm: the mean over rows.
+
+    No gradient reaches `teacher`. Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020,
+    https://arxiv.org/abs/2006.07733, equation 2.
+    """
+    return 2 - 2 * F.cosine_similarity(student.float(), teacher.detach().float(), dim=1).mean()
+
+
 def soft_kl(student: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
     r"""$T^2\,KL(q\,\|\,\sigma(s/T))$ of logits s and probabilities q, both (B, C, ...).
 
