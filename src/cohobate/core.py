@@ -36,6 +36,12 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
     return ValueError(f"unknown {what} {value!r}: {hint}{where}")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`; `classes` and `processes` where `what` ends in an s."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)
