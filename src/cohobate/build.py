@@ -92,7 +92,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     for number, stage in enumerate(config.before or (), start=1):
         try:
             typed, told = _resolve(stage)
-            located(config.stage(number), Path())
+            located(config.stage(number), Path(), "no [[before]] stage comes before this one")
         except ValueError as error:
             raise ValueError(f"before.{number}: {error}") from error
         before.append(typed)

@@ -205,6 +205,8 @@ class Method(nn.Module, ABC, Generic[M]):
     """Images of the same class wanted with each image."""
     repeats: bool = False
     """Whether the first half of every batch is the second half of the batch before, once more."""
+    mixes: bool = False
+    """Whether it owns its mixing: `mix` is then set by it, as its options say."""
     mix: Mixing | None = None
     """The mixing that this method owns; else the run file's [mix] applies."""
     kept_by: str = ""

@@ -150,7 +150,7 @@ def _memory_advice(run: RunDir, config: RunConfig) -> str:
     ratio = costs["training_macs"] / max(1, costs["macs"])
     return (
         f"out of memory with data.batch_size={batch}: {name!r} computes {ratio:.1f} times the"
-        " multiply-adds of `supervised` for each image, and keeps about as many times the maps;"
+        " multiply-adds of the network alone on the way forward, and keeps about as many times the maps;"
         f" data.batch_size={max(1, batch // 2)} with optim.accumulate={2 * config.optim.accumulate}"
         " makes the same step in half the memory (in a new folder: --out DIR)"
     )
