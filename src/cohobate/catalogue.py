@@ -165,10 +165,7 @@ def _measured(name: str) -> Method:
 
 
 def page(name: str) -> str:
-    """What a method is, takes and costs, and how to cite it: Markdown. Raises ValueError.
-
-    Of a recipe, where its run file is.
-    """
+    """What a method is, takes and costs, and how to cite it; of a recipe, where it is: Markdown."""
     if name in RECIPES:
         recipe = RECIPES[name]
         return (
