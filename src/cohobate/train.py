@@ -105,7 +105,7 @@ def _train(
             config.optim,
             config.optim.optimizer(method, backbone),
             run,
-            evaluate=Scores(config, data, fabric),
+            evaluate=Scores(config, data, fabric, run),
             display=display,
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
