@@ -15,7 +15,7 @@ LAYERS = [
     {"methods"},
     {"data", "evaluate", "cost"},
     {"tasks"},
-    {"optim", "interrupt", "outcomes", "rundir", "display", "watch", "weights", "fast"},
+    {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
     {"engine", "tables"},
     {"config"},
     {"stages"},

@@ -26,6 +26,7 @@ from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment
 from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
+from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
@@ -79,6 +80,7 @@ def _train(
     fabric = machine.launch()
     if not fabric.is_global_zero:
         display = Silent()
+    memory = PeakMemory(fabric.device)
     torch.manual_seed(seed)  # of the weights: a network that is born again begins from others
     with fabric.rank_zero_first():
         data = build.load_data(config)
@@ -111,8 +113,12 @@ def _train(
             checkpoint_every=config.checkpoint_every,
             recall=recall,
         )
-        with display:
-            rows = training.fit()
+        try:
+            with display:
+                rows = training.fit()
+        finally:
+            if fabric.is_global_zero:
+                _note_memory(run, memory.used())
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
@@ -123,6 +129,13 @@ def _train(
         run.write_tensors(run.method, plain(kept))
     fabric.barrier()
     return rows
+
+
+def _note_memory(run: RunDir, used: int) -> None:
+    """Notes the most bytes that the first process held; of a run in several parts, the largest."""
+    facts = run.facts()
+    most = max(used, facts.get("peak_memory_bytes", 0))
+    run.write(run.environment, json.dumps({**facts, "peak_memory_bytes": most}, indent=2) + "\n")
 
 
 @contextmanager
