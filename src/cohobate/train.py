@@ -35,7 +35,16 @@ from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data
 from cohobate.weights import export, plain
 
-SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
+SAME_MACHINE = (
+    "cohobate",
+    "code",
+    "torch",
+    "torchvision",
+    "timm",
+    "python",
+    "processor",
+    "devices",
+)
 """What has to be equal for a continued run to end in the same bits."""
 
 
@@ -228,10 +237,14 @@ def _open(
     here = environment(machine)
     if there := run.facts():
         check_data(run, data)
-        other = [f"{k} {there.get(k)} → {here[k]}" for k in SAME_MACHINE if there.get(k) != here[k]]
+        other = [
+            f"{name} {there[name]} → {here[name]}"
+            for name in SAME_MACHINE
+            if name in there and there[name] != here[name]
+        ]
         if other:
             display.say(
-                f"warning: {run.path} was begun elsewhere ({', '.join(other)}); it goes on, but"
+                f"warning: {run.path} was begun under other conditions ({', '.join(other)}); it goes on, but"
                 " not to the same bits"
             )
     else:
@@ -243,9 +256,9 @@ def _open(
             run.teacher.mkdir(parents=True, exist_ok=True)
             for name, facts in teachers.description(str(config.method.options["teacher"])).items():
                 run.write(run.teacher / name, facts)
-        record_data(run, data)
+        images = {"images": record_data(run, data)}
         run.write(run.config, text)
-        run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
+        run.write(run.environment, json.dumps({**here, **costs, **images}, indent=2) + "\n")
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
 

@@ -77,8 +77,8 @@ def test_numbers_tell_their_source(page, comparison):
 
 
 def test_findings_and_warnings_are_told(page):
-    assert "Not ahead of supervised: mixskd (−11.50)" in page
-    assert "one seed only, so no spread is given: mixskd" in page
+    assert "mixskd and supervised have no seed in common, so no difference is given" in page
+    assert "one seed only, so no spread and no interval is given: mixskd" in page
 
 
 def test_a_method_keeps_its_colour_and_its_values(comparison):

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from cohobate.analysis.comparison import Comparison, Group
+from cohobate.analysis.comparison import Comparison
+from cohobate.analysis.groups import Group
 
 GREY = "#808080"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, gallery, sweeps
+from cohobate.analysis import figures, gallery, sweeps, tables
 from cohobate.analysis.calibration import BINS
-from cohobate.analysis.comparison import Comparison, differing, percent
+from cohobate.analysis.comparison import Comparison, percent
+from cohobate.analysis.groups import differing
 from cohobate.analysis.portrait import Analysis, columns
 from cohobate.analysis.runs import flat, shown
-from cohobate.analysis.tables import COLUMNS
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -49,7 +49,7 @@ def write_report(
         intro=intro,
         command=command,
         comparison=comparison,
-        columns=COLUMNS,
+        columns=tables.columns(comparison),
         styles=figures.styles(comparison),
         terms=list(terms),
         sweeps=names,

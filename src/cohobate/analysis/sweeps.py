@@ -12,8 +12,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cohobate.analysis.comparison import Comparison, Group, Row, differing
+from cohobate.analysis.comparison import Comparison, Row
 from cohobate.analysis.figures import DASHES, blank, styles, wrapped
+from cohobate.analysis.groups import Group, differing
 from cohobate.analysis.runs import shown
 
 Point = tuple[Group, Row]

@@ -141,10 +141,13 @@ def show_comparison(found: Any) -> None:
 
     console = Console()
     if console.is_terminal:
-        console.print(tables.as_rich(found))
+        whole = tables.as_rich(found, main=False)
+        fits = console.measure(whole).minimum <= console.width
+        console.print(whole if fits else tables.as_rich(found))
     else:
         print(tables.as_text(found))
-    for sentence in found.findings:
-        print(sentence)
+    for sentence in (found.budget, *found.findings, *found.tuned):
+        if sentence:
+            print(sentence)
     for sentence in found.warnings:
         print(f"warning: {sentence}")
