@@ -8,13 +8,13 @@ import cohobate
 
 PACKAGE = Path(cohobate.__file__).parent
 LAYERS = [
-    {"core"},
+    {"core", "followed"},
     {"losses", "distributed", "words"},
     {"models"},
     {"modules"},
     {"methods"},
     {"data", "evaluate", "cost"},
-    {"tasks"},
+    {"tasks", "lineage"},
     {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
     {"engine", "ending", "tables"},
     {"config"},

@@ -13,7 +13,7 @@ import torch
 
 from cohobate.build import find_method, teacher_choices
 from cohobate.core import Method
-from cohobate.cost import cost, step_flops
+from cohobate.cost import cost
 from cohobate.methods import FAMILIES, METHODS
 from cohobate.stopwatch import Case, build_method
 
@@ -125,15 +125,10 @@ def training_cost(name: str) -> dict[str, float]:
     return cost(_measured(name), MEASURED.size)
 
 
-@cache
-def step(name: str) -> float:
-    """Floating-point operations of a training step, there and back, for each image."""
-    return step_flops(_measured(name), MEASURED.size)
-
-
 def ratio(name: str) -> float:
     """What a training step by a method computes, that of `supervised` being 1."""
-    return step(name) / step("supervised")
+    costs = training_cost(name)
+    return costs["step_macs"] / costs["supervised_macs"]
 
 
 def _measured(name: str) -> Method:
@@ -172,6 +167,7 @@ def _costs(name: str) -> str:
         "training_macs": ("multiply-adds of an image, forward (M)", 6),
         "training_bytes": ("kept for the backward pass, of an image (MB)", 6),
         "trained_parameters": ("parameters that are trained (M)", 6),
+        "step_macs": ("multiply-adds of a step, there and back, of an image (M)", 6),
     }
     rows = []
     for key, (meaning, power) in words.items():
@@ -182,9 +178,6 @@ def _costs(name: str) -> str:
         ", and a teacher like it"
         if "teacher" in inspect.signature(find_method(name)).parameters
         else ""
-    )
-    rows.append(
-        f"| multiply-adds of a step, there and back, of an image (M) | {step('supervised') / 2e6:,.2f} | {step(name) / 2e6:,.2f} | {ratio(name):.2f} |"
     )
     head = [f"| {network}{taught} | supervised | {name} | ratio |", "| --- | ---: | ---: | ---: |"]
     last = "What is deployed is the network alone. `cohobate explain RUN.toml` tells it for another network."

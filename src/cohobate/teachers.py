@@ -38,7 +38,7 @@ def find(
         new weights, and what `reference` stands for need not be there any more.
     Raises ValueError where it is not there, or does not fit the data.
     """
-    built = _open(reference, data, kind, described)
+    built = _open(reference, data, kind, described, weights=described is None)
     network = built.model if issubclass(kind, Method) else built
     _check_teacher(reference, network, data)
     _check_names(reference, network, data)
@@ -46,10 +46,14 @@ def find(
 
 
 def _open(
-    reference: str, data: ImageSet, kind: type[nn.Module], described: Path | None = None
+    reference: str,
+    data: ImageSet,
+    kind: type[nn.Module],
+    described: Path | None = None,
+    *,
+    weights: bool = True,
 ) -> Any:
-    """The teacher of `find`, whether it fits the data or not."""
-    weights = described is None
+    """The teacher of `find`, whether it fits the data or not; `weights`: whether to load them."""
     if reference.startswith(TIMM):
         if issubclass(kind, Method):
             raise ValueError(
@@ -172,7 +176,8 @@ def imagined(
         config, _ = build.resolve(settings.load(path))
     else:
         with torch.device("cpu"):
-            built = _open(reference, data, kind).to("meta")
+            weights = not reference.startswith(TIMM)  # no network is asked before training
+            built = _open(reference, data, kind, weights=weights).to("meta")
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
     built, _ = blueprint(config)
