@@ -32,9 +32,12 @@ def write_report(
 ) -> Path:
     """Writes the page and returns its path. `intro` is plain text; `command` makes the page anew."""
     drawn = {
+        "differences": figures.differences(comparison),
         "scores": figures.scores(comparison),
+        "cost": figures.accuracy_and_cost(comparison),
         "learning-curves": figures.learning_curves(comparison),
     }
+    drawn = {name: figure for name, figure in drawn.items() if figure}
     terms = {f"term-{i}": each for i, each in enumerate(figures.loss_terms(comparison).values())}
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
