@@ -143,6 +143,7 @@ def test_words_follow_from_the_interval(make_run, answers, said):
     ours, theirs = (np.array(side) for side in (answers, [PLAIN[seed] for seed in seeds]))
     assert (row.low, row.high) == interval(ours, theirs)
     assert row.difference == pytest.approx(ours.mean() - theirs.mean())
+    assert row.low and row.high and row.difference
     assert row.low < row.difference < row.high
     (found,) = comparison.findings
     bounds = f"95 % interval {percent(row.low, '+')} to {percent(row.high, '+')}"
