@@ -15,8 +15,8 @@ LAYERS = [
     {"methods"},
     {"data", "evaluate", "cost"},
     {"tasks", "lineage"},
-    {"optim", "interrupt", "rundir", "display", "watch", "weights", "fast"},
-    {"engine", "tables"},
+    {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
+    {"engine", "ending", "tables"},
     {"config"},
     {"stages"},
     {"build", "machine"},
@@ -24,9 +24,9 @@ LAYERS = [
     {"analysis", "trained"},
     {"scores"},
     {"train", "transfer", "explain", "analyse", "stopwatch"},
-    {"study", "bench", "catalogue"},
+    {"bench", "budget", "catalogue", "jobs"},
+    {"study"},
     {"demo"},
-    {"ending"},
     {"cli"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -337,7 +337,7 @@ def test_a_study_takes_a_run_with_its_stages_for_one(cohobate, write, tmp_path):
     given = ("compare", file, *FEW, "--seeds", "2", "--out", "study")
     ran = cohobate(*given)
     assert ran.code == 0, ran.err
-    table = json.loads(Path("study/table.json").read_text(encoding="utf-8"))
+    table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["label"], row["seeds"]) for row in table] == [("supervised → kd", 2)]
     assert Path("study/runs/kd/seed1/1-supervised/model.safetensors").is_file()
     ran = cohobate(*given)

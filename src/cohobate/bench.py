@@ -11,9 +11,9 @@ from cohobate.build import find_method
 from cohobate.cost import cost
 from cohobate.display import Lines
 from cohobate.machine import environment, fast_precision
+from cohobate.peak import PeakMemory
 from cohobate.stopwatch import (
     Case,
-    Memory,
     Ours,
     Reference,
     build_method,
@@ -110,7 +110,7 @@ def setting(case: Case) -> str:
 
 def _measure(case: Case) -> Row:
     fabric = machine().launch()
-    memory = Memory(fabric.device)
+    memory = PeakMemory(fabric.device)
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(case, fabric, folder)
         for _ in range(3):
@@ -135,7 +135,7 @@ def _measure(case: Case) -> Row:
 
 def _memory_of_reference(case: Case) -> int:
     fabric = machine().launch()
-    memory = Memory(fabric.device)
+    memory = PeakMemory(fabric.device)
     reference = Reference(case, fabric)
     for _ in range(3):
         reference.step()

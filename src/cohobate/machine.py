@@ -8,7 +8,10 @@ import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from hashlib import blake2b
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -104,6 +107,7 @@ def environment(machine: Machine) -> dict[str, Any]:
         "command": shlex.join(["cohobate", *sys.argv[1:]]),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "cohobate": version("cohobate"),
+        "code": code(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "timm": timm.__version__,
@@ -116,6 +120,22 @@ def environment(machine: Machine) -> dict[str, Any]:
         "precision": machine.precision,
         "compile": machine.compile,
     }
+
+
+PACKAGE = Path(__file__).parent
+BESIDE = ("analysis", "cli", "analyse", "bench", "budget", "catalogue", "demo", "explain", "jobs", "stopwatch", "study", "transfer")  # fmt: skip
+"""Parts of the package, folders and modules, that no training runs through."""
+
+
+@cache
+def code() -> str:
+    """A fingerprint of the package's source, of all that can change what a training ends in."""
+    mark = blake2b(digest_size=6)
+    for file in sorted(PACKAGE.rglob("*.py")):
+        name = file.relative_to(PACKAGE)
+        if name.with_suffix("").parts[0] not in BESIDE:
+            mark.update(f"{name.as_posix()}\n{file.read_text(encoding='utf-8')}\0".encode())
+    return mark.hexdigest()
 
 
 def _processor() -> str:

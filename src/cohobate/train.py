@@ -26,6 +26,7 @@ from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment, free_memory
 from cohobate.modules import Frozen, check_memories, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
+from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
@@ -34,7 +35,16 @@ from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data
 from cohobate.weights import export, plain
 
-SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
+SAME_MACHINE = (
+    "cohobate",
+    "code",
+    "torch",
+    "torchvision",
+    "timm",
+    "python",
+    "processor",
+    "devices",
+)
 """What has to be equal for a continued run to end in the same bits."""
 
 
@@ -79,6 +89,7 @@ def _train(
     fabric = machine.launch()
     if not fabric.is_global_zero:
         display = Silent()
+    memory = PeakMemory(fabric.device)
     torch.manual_seed(seed)  # of the weights: a network that is born again begins from others
     with fabric.rank_zero_first():
         data = build.load_data(config)
@@ -107,14 +118,18 @@ def _train(
             config.optim,
             config.optim.optimizer(method, backbone),
             run,
-            evaluate=Scores(config, data, fabric),
+            evaluate=Scores(config, data, fabric, run),
             display=display,
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
             recall=recall,
         )
-        with display:
-            rows = training.fit()
+        try:
+            with display:
+                rows = training.fit()
+        finally:
+            if fabric.is_global_zero:
+                _note_memory(run, memory.used())
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
         export(run.path, training.network, data.size, data.classes, crop)
@@ -125,6 +140,13 @@ def _train(
         run.write_tensors(run.method, plain(kept))
     fabric.barrier()
     return rows
+
+
+def _note_memory(run: RunDir, used: int) -> None:
+    """Notes the most bytes that the first process held; of a run in several parts, the largest."""
+    facts = run.facts()
+    most = max(used, facts.get("peak_memory_bytes", 0))
+    run.write(run.environment, json.dumps({**facts, "peak_memory_bytes": most}, indent=2) + "\n")
 
 
 @contextmanager
@@ -232,10 +254,14 @@ def _open(
     here = environment(machine)
     if there := run.facts():
         check_data(run, data)
-        other = [f"{k} {there.get(k)} → {here[k]}" for k in SAME_MACHINE if there.get(k) != here[k]]
+        other = [
+            f"{name} {there[name]} → {here[name]}"
+            for name in SAME_MACHINE
+            if name in there and there[name] != here[name]
+        ]
         if other:
             display.say(
-                f"warning: {run.path} was begun elsewhere ({', '.join(other)}); it goes on, but"
+                f"warning: {run.path} was begun under other conditions ({', '.join(other)}); it goes on, but"
                 " not to the same bits"
             )
     else:
@@ -247,9 +273,9 @@ def _open(
             run.teacher.mkdir(parents=True, exist_ok=True)
             for name, facts in teachers.description(str(config.method.options["teacher"])).items():
                 run.write(run.teacher / name, facts)
-        record_data(run, data)
+        images = {"images": record_data(run, data)}
         run.write(run.config, text)
-        run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
+        run.write(run.environment, json.dumps({**here, **costs, **images}, indent=2) + "\n")
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
 

@@ -14,7 +14,7 @@ def check_stages(model: Classifier, least: int = 2) -> None:
     """Raises ValueError where timm can tap fewer than so many stages of a network."""
     if (count := len(model.stages)) < least:
         raise ValueError(
-            f"model {model.spec['arch']!r} has {count} {'stage' if count == 1 else 'stages'} that timm"
+            f"model {model.name!r} has {count} {'stage' if count == 1 else 'stages'} that timm"
             f" can tap, and this method needs {least} or more: choose another network (`cohobate"
             " models NAME` prints the stages of one)"
         )
