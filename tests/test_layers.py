@@ -24,7 +24,7 @@ LAYERS = [
     {"analysis", "trained"},
     {"scores"},
     {"train", "transfer", "explain", "analyse", "stopwatch"},
-    {"study", "bench", "catalogue"},
+    {"study", "bench", "catalogue", "evaluation"},
     {"demo"},
     {"ending"},
     {"cli"},

@@ -1,40 +1,12 @@
 """What the network of a run scores on the splits of its data."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from lightning_fabric import Fabric
 from torch import nn
 
-from cohobate import fast
 from cohobate.config import RunConfig
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EvalLoader
-from cohobate.machine import Machine
 from cohobate.tasks import TASKS
-from cohobate.trained import reopen
-
-
-def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[str, float]:
-    """Scores of the network in a run's folder on a split of its data: "train", "val" or "test".
-
-    overrides: settings such as `data.root=…`, to score it on other data of the same classes.
-    Raises ValueError where the folder holds no trained network, or the data has no such split.
-    """
-    trained = reopen(folder, overrides)
-    config, network, data = trained.config, trained.network, trained.data
-    chosen = trained.split(split)
-    machine = Machine.of(trained.run, config, 1)
-    fabric = machine.launch()
-    fast.prepare(network.to(fabric.device))
-    batches = EvalLoader(
-        chosen,
-        size=data.size,
-        batch_size=config.eval.batch_size,
-        device=fabric.device,
-        workers=config.data.workers,
-    )
-    return TASKS[config.task].evaluate(network, batches, fabric.autocast())
 
 
 class Scores:
