@@ -50,13 +50,17 @@ class Trained:
 def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     """The run in a folder.
 
-    overrides: settings such as `data.root=…`, for other data of the same classes.
+    overrides: settings such as `data.root=…`, for other data of the same classes; `data.name=X` puts
+        the defaults in the place of the whole [data] table, cuts for training included.
     Raises ValueError where the folder holds no trained network, or the data is not the run's.
     """
     run = RunDir(folder)
     if not run.config.is_file():
         raise ValueError(f"{run.path} is no run folder: it holds no config.toml")
-    config = settings.load(run.config, overrides)
+    table = settings.read(run.config)
+    if any(setting.partition("=")[0].strip() == "data.name" for setting in overrides):
+        table["data"] = {}
+    config = settings.parse(settings.override(table, overrides), str(run.config))
     network = load_network(run.path)
     data = _data(config, network)
     check_classes(str(run.path), network, data)
