@@ -27,7 +27,7 @@ from cohobate.analysis.stress import Stress
 from cohobate.config import Override
 from cohobate.core import Batch, unknown
 from cohobate.data.corrupted import Corrupted
-from cohobate.data.loader import EvalLoader
+from cohobate.data.loader import EVALUATED, EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.machine import Machine
@@ -129,9 +129,14 @@ class Stand:
         return network.eval()
 
     def batches(self, what: str, split: Split, **options: Any) -> Iterable[Batch]:
-        """The images of a split, while a person sees how far it is."""
-        config = self.trained.config
-        given = {"size": self.trained.data.size, "batch_size": config.eval.batch_size, **options}
+        """The images of a split, while a person sees how far it is; cut as the network is used to."""
+        config, facts = self.trained.config, self.network.net.pretrained_cfg
+        given = {
+            "size": self.trained.data.size,
+            "batch_size": config.eval.batch_size,
+            "share": facts.get("crop_pct") or EVALUATED,
+            **options,
+        }
         loader = EvalLoader(split, device=self.fabric.device, workers=config.data.workers, **given)
         return self.display.track(f"{what}: {len(split):,} images", loader)
 

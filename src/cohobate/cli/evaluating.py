@@ -33,14 +33,12 @@ def evaluate(
     draws: Annotated[int, typer.Option(min=1, help="How often these are drawn.")] = 5,
     robustness: Annotated[
         str | None,
-        typer.Option(help="Of corruptions,attacks,occlusion,shift: what images are put to."),
+        typer.Option(help="Changes of the images to try: corruptions,attacks,occlusion,shift."),
     ] = None,
     corrupted: Annotated[
         Path | None, typer.Option(help="The folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C.")
     ] = None,
-    images: Annotated[
-        int, typer.Option(min=1, help="How many images to put to that, at most.")
-    ] = 1000,
+    images: Annotated[int, typer.Option(min=1, help="How many images to change, at most.")] = 1000,
     ood: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[:ROOT]", help="Data to tell from its own; repeatable."),
