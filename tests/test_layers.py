@@ -24,7 +24,7 @@ LAYERS = [
     {"analysis", "trained"},
     {"scores"},
     {"train", "transfer", "explain", "analyse", "stopwatch"},
-    {"bench", "budget", "catalogue", "jobs"},
+    {"bench", "budget", "catalogue", "evaluation", "jobs"},
     {"study"},
     {"demo"},
     {"cli"},

@@ -4,13 +4,10 @@ import json
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch._dynamo.exc import TorchDynamoException
 
 from cohobate import build, fast, teachers
@@ -24,7 +21,7 @@ from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment, free_memory
-from cohobate.modules import Frozen, check_memories, frozen_keys, memory_keys
+from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
 from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
@@ -32,7 +29,7 @@ from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
 from cohobate.stages import located, stages
 from cohobate.tasks import TASKS, Task
-from cohobate.trained import check_data, record_data
+from cohobate.trained import check_data, record_data, restore
 from cohobate.weights import export, plain
 
 SAME_MACHINE = (
@@ -93,7 +90,7 @@ def _train(
     torch.manual_seed(seed)  # of the weights: a network that is born again begins from others
     with fabric.rank_zero_first():
         data = build.load_data(config)
-    method = _method(run, config, data)
+    method = restore(run, config, data)
     loader = train_loader(config, data, method, fabric)
     recall = None
     if config.cache:
@@ -198,31 +195,6 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
             + "\n  ".join(changed)
             + f"\nname another folder with --out DIR, or `rm -r {run.path}` to start anew"
         )
-
-
-def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
-    """The method, around the frozen networks that the run began with, where it has begun.
-
-    Its teacher, wherever it was, need not be there any more then. Raises ValueError.
-    """
-    network = build.model(config, data)
-    if not run.environment.exists() and "samples" in build.asked(config.method.name):
-        check_memories(teachers.blueprint(config, data)[0])
-    if not (run.environment.exists() and run.frozen.exists()):
-        return build.method(config, data, network, teachers.find)
-    described = run.teacher if run.teacher.is_dir() else None
-    method = build.method(config, data, network, partial(teachers.find, described=described))
-    try:
-        state = load_file(run.frozen)
-        if missing := frozen_keys(method) - {*state}:
-            raise SafetensorError(f"it lacks {min(missing)}")
-        method.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
-        ) from error
-    return method
 
 
 def _check_step(config: RunConfig, method: Method, data: ImageSet, fabric: Fabric) -> None:

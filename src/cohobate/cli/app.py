@@ -40,7 +40,9 @@ def display(epochs: bool = True) -> Any:
 
 def number(name: str, value: float) -> str:
     """A score as people read it: shares in percent, the rest with four digits."""
-    return f"{value:.4f}" if name.endswith(("nll", "brier")) else f"{100 * value:.2f} %"
+    return (
+        f"{value:.4f}" if name.endswith(("nll", "brier", "aurc", "kl")) else f"{100 * value:.2f} %"
+    )
 
 
 def command() -> str:
