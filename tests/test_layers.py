@@ -23,7 +23,7 @@ LAYERS = [
     {"teachers", "recall"},
     {"analysis", "trained"},
     {"scores"},
-    {"train", "transfer", "explain", "analyse", "stopwatch"},
+    {"train", "transfer", "explain", "analyse", "predict", "stopwatch"},
     {"study", "bench", "catalogue"},
     {"demo"},
     {"ending"},

@@ -32,7 +32,7 @@ from cohobate.scores import Scores
 from cohobate.stages import located, stages
 from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data
-from cohobate.weights import export, plain
+from cohobate.weights import plain, save_network
 
 SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
 """What has to be equal for a continued run to end in the same bits."""
@@ -115,7 +115,7 @@ def _train(
             rows = training.fit()
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
-        export(run.path, training.network, data.size, data.classes, crop)
+        save_network(run.path, training.network, data.size, data.classes, crop)
         if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)
