@@ -25,7 +25,8 @@ LAYERS = [
     {"scores"},
     {"train", "transfer", "explain", "analyse", "predict", "stopwatch"},
     {"study", "bench", "catalogue"},
-    {"demo"},
+    {"card", "demo"},
+    {"export"},
     {"ending"},
     {"cli"},
 ]

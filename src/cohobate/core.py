@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -34,6 +35,16 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     where = f"`{listing}` lists them" if listing else f"choose from {', '.join(names)}"
     return ValueError(f"unknown {what} {value!r}: {hint}{where}")
+
+
+def require(setting: str, extra: str, packages: Iterable[str]) -> None:
+    """Raises ValueError where a package that a setting needs, of an extra of ours, is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise ValueError(
+                f"{setting} needs the package {package}, which is not installed: pip install"
+                f" 'cohobate[{extra}]'"
+            )
 
 
 def cores() -> int:

@@ -57,6 +57,41 @@ def predict(
         raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run that is done.")
+    ],
+    form: Annotated[str, typer.Option("--format", help="onnx or torch-export.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A folder or a file; by default RUN_FOLDER/FORMAT."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="A fixed number of images; by default any number.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="The folder of a comparison, whose row of this run the card shows."),
+    ] = None,
+) -> None:
+    """Write the network for use without cohobate, with a model card; the file is tried first.
+
+    It takes images in [0, 1], (B, 3, S, S), normalises them itself, and gives logits.
+    """
+    from cohobate.export import export
+
+    shown = display()
+    shown.say(f"exporting the network of {folder} ...")
+    done = export(folder, form, out, batch=batch, table=table)
+    tried = ", ".join(map(str, dict.fromkeys(done.batches)))
+    shown.say(
+        f"{done.file}: on batches of {tried} its logits differ from PyTorch's by"
+        f" {done.difference:.1e} at most ({done.allowed:.1e} is allowed)"
+    )
+    shown.say(f"{done.card}: its card")
+
+
 def printable(text: str) -> str:
     """A name in UTF-8; file systems know others, too."""
     return text.encode("utf-8", "replace").decode("utf-8")

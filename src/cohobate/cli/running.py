@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cohobate.cli.app import Out, Settings, app, command, display, number, transfer
-from cohobate.display import show
+from cohobate.cli.app import Out, Settings, app, command, display, transfer
+from cohobate.display import number, show
 from cohobate.ending import is_first_process
 
 
