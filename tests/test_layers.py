@@ -16,7 +16,7 @@ LAYERS = [
     {"data", "evaluate", "cost"},
     {"tasks"},
     {"optim", "interrupt", "rundir", "display", "watch", "weights", "fast"},
-    {"engine", "tables"},
+    {"engine", "loggers", "tables"},
     {"config"},
     {"stages"},
     {"build", "machine"},

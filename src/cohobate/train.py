@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch._dynamo.exc import TorchDynamoException
 
-from cohobate import build, fast, teachers
+from cohobate import build, fast, loggers, teachers
+from cohobate.analysis.runs import flat
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost, example
@@ -54,6 +55,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     check_folder(home)
     for folder, each in [(home, config), *before]:
         _check_same(RunDir(folder), each)
+        loggers.check(each.log)
     for folder, each in [*before, (home, config)] if before else []:
         if not RunDir(folder).facts():  # so that no mistake is first told when the stages are done
             teachers.blueprint(each)
@@ -98,6 +100,7 @@ def _train(
     with _out_of_memory_told(run, config):
         _speed_up(run, config, machine, method, data, fabric, display, len(loader), bool(recall))
         backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
+        log = loggers.Loggers(config.log if fabric.is_global_zero else (), run, display.say)
         training = Training(
             fabric,
             method,
@@ -110,8 +113,9 @@ def _train(
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
             recall=recall,
+            log=log.log,
         )
-        with display:
+        with display, log.following(flat(tomllib.loads(text)), training.rows):
             rows = training.fit()
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
