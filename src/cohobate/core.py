@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -40,6 +41,16 @@ def counted(number: int, what: str) -> str:
     """`1 image`, `2 images`; `classes` and `processes` where `what` ends in an s."""
     plural = f"{what}es" if what.endswith("s") else f"{what}s"
     return f"{number:,} {what if number == 1 else plural}"
+
+
+def require(setting: str, extra: str, packages: Iterable[str]) -> None:
+    """Raises ValueError where a package that a setting needs, of an extra of ours, is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise ValueError(
+                f"{setting} needs the package {package}, which is not installed: pip install"
+                f" 'cohobate[{extra}]'"
+            )
 
 
 def cores() -> int:

@@ -10,7 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch._dynamo.exc import TorchDynamoException
 
-from cohobate import build, fast, teachers
+from cohobate import build, fast, loggers, teachers
+from cohobate.analysis.runs import flat
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost, example, too_large
@@ -30,7 +31,7 @@ from cohobate.scores import Scores
 from cohobate.stages import located, stages
 from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data, restore
-from cohobate.weights import export, plain
+from cohobate.weights import plain, save_network
 
 SAME_MACHINE = (
     "cohobate",
@@ -61,6 +62,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     check_folder(home)
     for folder, each in [(home, config), *before]:
         _check_same(RunDir(folder), each)
+        loggers.check(each.log)
     for folder, each in [*before, (home, config)] if before else []:
         if not RunDir(folder).facts():  # so that no mistake is first told when the stages are done
             teachers.blueprint(each)
@@ -108,6 +110,7 @@ def _train(
     with _out_of_memory_told(run, config):
         _speed_up(run, config, machine, method, data, fabric, display, len(loader), bool(recall))
         backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
+        log = loggers.Loggers(config.log if fabric.is_global_zero else (), run, display.say)
         training = Training(
             fabric,
             method,
@@ -120,16 +123,17 @@ def _train(
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
             recall=recall,
+            log=log.log,
         )
         try:
-            with display:
+            with display, log.following(flat(tomllib.loads(text)), training.rows):
                 rows = training.fit()
         finally:
             if fabric.is_global_zero:
                 _note_memory(run, memory.used())
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
-        export(run.path, training.network, data.size, data.classes, crop)
+        save_network(run.path, training.network, data.size, data.classes, crop)
         if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)

@@ -121,7 +121,7 @@ def start_from(network: Classifier, source: str) -> bool:
     return not shapes and not {*mine} - {*state}
 
 
-def export(
+def save_network(
     folder: Path, network: Any, size: int, classes: Sequence[str], crop: float = 1.0
 ) -> None:
     """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
@@ -134,7 +134,7 @@ def export(
         "crop_pct": crop,
         "interpolation": "bilinear",
     }
-    temporary = folder / "export.tmp"
+    temporary = folder / "network.tmp"
     timm.models.save_for_hf(
         net,
         str(temporary),

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cohobate.cli.app import Out, Settings, app, command, display, number, transfer
-from cohobate.display import show
+from cohobate.cli.app import Out, Settings, app, command, display, transfer
+from cohobate.display import number, show
 
 
 @app.command()

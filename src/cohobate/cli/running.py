@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from cohobate.cli.app import Out, Settings, app, command, display, number
+from cohobate.cli.app import Out, Settings, app, command, display
+from cohobate.display import number
 from cohobate.ending import is_first_process
 
 Budget = Literal["epochs", "compute", "minutes"]

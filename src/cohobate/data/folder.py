@@ -60,4 +60,5 @@ def _read(folder: Path, classes: tuple[str, ...]) -> Split:
 
 
 def is_image(path: Path) -> bool:
+    """Whether a file is an image by its name, and not hidden."""
     return path.suffix.lower() in EXTENSIONS and path.name[0] != "."
