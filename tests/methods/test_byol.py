@@ -1,6 +1,7 @@
 """BYOL beside the labels, against its formulas written with loops in float64."""
 
 from math import cos, pi
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def at(step: int, steps: int = 8) -> Progress:
     return Progress(torch.tensor(0), 1, torch.tensor(step), steps)
 
 
-def through(layers: nn.Sequential, rows: Array, *, trained: bool) -> Array:
+def through(layers: Any, rows: Array, *, trained: bool) -> Array:
     """Linear, batch norm, ReLU, linear; batch norm by the rows themselves, or by what it remembers."""
     first, norm, _, last = layers
     hidden = rows @ array(first.weight).T

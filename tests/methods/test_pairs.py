@@ -377,12 +377,6 @@ def test_uskd(model, batch, mix, variant):
     )
 
 
-def test_uskd_wants_two_stages(model):
-    model.stages = model.stages[-1:]
-    with pytest.raises(ValueError, match=r"'cifar_resnet8' has 1 stages .* choose another network"):
-        USKD(model)
-
-
 def test_defaults_are_the_papers(model):
     assert (CSKD(model).temperature, CSKD(model).alpha, CSKD.companions) == (4.0, 1.0, 1)
     bake = BAKE(model)
