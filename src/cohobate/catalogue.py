@@ -34,6 +34,32 @@ class Citation(NamedTuple):
     link: str
 
 
+class Recipe(NamedTuple):
+    """What is no method but a run file with stages."""
+
+    idea: str
+    paper: str
+    link: str
+    file: str
+
+
+RECIPES = {
+    "born_again": Recipe(
+        "A network learns from one like it that was trained before, generation by generation.",
+        "Furlanello et al., ICML 2018",
+        "https://arxiv.org/abs/1805.04770",
+        "runs/cifar100/resnet18/born_again.toml",
+    ),
+    "takd": Recipe(
+        "A small network learns from a large one by way of an assistant between the two sizes.",
+        "Mirzadeh et al., AAAI 2020",
+        "https://arxiv.org/abs/1902.03393",
+        "runs/cifar100/resnet20/takd.toml",
+    ),
+}
+"""Known names of methods that stages of a run make of others."""
+
+
 class Page(NamedTuple):
     """A method's docstring in its parts.
 
@@ -112,6 +138,8 @@ def needs(kind: type[Method]) -> list[str]:
     companions = asked["companions"].default if "companions" in asked else kind.companions
     if companions:
         found.append("pairs" if companions == 1 else f"{companions + 1} of a class")
+    if kind.mixes:
+        found.append("its own mixing")
     if kind.repeats:
         found.append("repeated images")
     if "samples" in asked:
@@ -137,7 +165,14 @@ def _measured(name: str) -> Method:
 
 
 def page(name: str) -> str:
-    """What a method is, takes and costs, and how to cite it: Markdown. Raises ValueError."""
+    """What a method is, takes and costs, and how to cite it; of a recipe, where it is: Markdown."""
+    if name in RECIPES:
+        recipe = RECIPES[name]
+        return (
+            f"# {name}\n\n{recipe.idea}\n\n{recipe.paper}, {recipe.link}.\n\nThis is no method of its own"
+            f" but a run file with [[before]] stages, each of which trains with `supervised` or `kd`:"
+            f" `cohobate train {recipe.file}`, of the repository; `cohobate explain` tells its stages."
+        )
     kind = find_method(name)
     told = read(kind)
     authors, title, venue, year, link = told.citation
@@ -247,6 +282,14 @@ def rows() -> list[tuple[str, ...]]:
             paper = f"{authors}, {' '.join((venue, year)).strip()}"
             found.append((name, each, paper, ", ".join(needs(kind)), f"{costs[name]:.2f}", link))
     return found
+
+
+def recipes() -> list[tuple[str, ...]]:
+    """Of every recipe what `rows` has of methods: the run file stands for the costs of its stages."""
+    return [
+        (name, "recipes: run files with stages", each.paper, each.file, "–", each.link)
+        for name, each in RECIPES.items()
+    ]
 
 
 def name_of(kind: type[Method]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from cohobate.core import Batch, Losses, Method, Progress
+from cohobate.core import Batch, Losses, Method, Progress, counted
 from cohobate.losses import total
 
 ROWS = 4
@@ -68,6 +68,21 @@ def held_bytes(method: Method, size: int, batch_size: int) -> int:
     with (kept := Kept(ghost)):
         _losses(ghost, batch)
     return numbers + 2 * trained + kept.bytes
+
+
+def too_large(method: Method, size: int, rows: int, processes: int, free: int) -> str:
+    """Why a step of `rows` images on each of some processes cannot be made; "" where it may be.
+
+    free: bytes, for all of them. Only what even half of the estimate is too large for is refused:
+    half precision and a compiled step hold less than that.
+    """
+    held = processes * held_bytes(method, size, rows)
+    if held / 2 <= free:
+        return ""
+    return (
+        f"a step of {counted(processes * rows, 'image')} would hold about {held / 1e9:,.1f} GB, by what it"
+        f" computes, and {free / 1e9:,.1f} GB are free"
+    )
 
 
 def example(method: Method, size: int, anchors: int, device: torch.device | str) -> Batch:

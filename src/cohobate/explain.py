@@ -7,7 +7,7 @@ import torch
 
 from cohobate import build, teachers
 from cohobate.config import MethodConfig, RunConfig
-from cohobate.core import Method
+from cohobate.core import Method, counted
 from cohobate.cost import cost, held_bytes
 from cohobate.lineage import Part, Term, lineage, networks, trained_parts
 from cohobate.modules import Frozen
@@ -70,7 +70,7 @@ def explain(config: RunConfig) -> Explained:
             ("multiply-adds of an image, forward (M)", *_compared(theirs, ours, "training_macs", 6)),
             ("kept for the backward pass, of an image (MB)", *_compared(theirs, ours, "training_bytes", 6)),
             ("parameters that are trained (M)", *_compared(theirs, ours, "trained_parameters", 6)),
-            (f"held by a step of {config.data.batch_size} images in float32, estimated (MB)", *_compared(theirs, ours, "held", 6)),
+            (f"held by a step of {counted(config.data.batch_size, 'image')} in float32, estimated (MB)", *_compared(theirs, ours, "held", 6)),
         ],
     )  # fmt: skip
 

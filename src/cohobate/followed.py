@@ -18,7 +18,7 @@ class Followed(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names = WeakTensorKeyDictionary()
+        self.names: Any = WeakTensorKeyDictionary()
 
     def name(self, tensor: Tensor, *names: str) -> None:
         self.names[tensor] = dict.fromkeys(names)

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import timm
 import torch
 from lightning_fabric import Fabric
@@ -142,3 +143,10 @@ def _processor() -> str:
         return torch.cuda.get_device_name()
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free, of a GPU or of this machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -146,16 +146,16 @@ def load_method(folder: Path, kind: type[Method], *, weights: bool = True) -> An
     return built
 
 
-def blueprint(config: RunConfig) -> tuple[Method, int]:
+def blueprint(config: RunConfig, data: ImageSet | None = None) -> tuple[Method, int]:
     """The method of a run on the meta device, and the size of its images: nothing is computed.
 
     Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
-    and a teacher that is a stage, or named by its run file, is built from its settings. Raises what
-    building raises.
+    unless it is given, and a teacher that is a stage, or named by its run file, is built from its
+    settings. Raises what building raises.
     """
     wanted = config.data
     try:
-        data = classification.declared(wanted.name, wanted.size)
+        data = data or classification.declared(wanted.name, wanted.size)
     except ValueError:
         data = build.load_data(config)
     network = config.model.model_copy(update={"pretrained": False})

@@ -16,15 +16,15 @@ from torch._dynamo.exc import TorchDynamoException
 from cohobate import build, fast, teachers
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
-from cohobate.cost import cost, example
+from cohobate.cost import cost, example, too_large
 from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
-from cohobate.machine import Machine, environment
-from cohobate.modules import Frozen, frozen_keys, memory_keys
+from cohobate.machine import Machine, environment, free_memory
+from cohobate.modules import Frozen, check_memories, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
 from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
@@ -100,6 +100,8 @@ def _train(
         given = {"precision": machine.precision, "batches": len(loader), "say": display.say}
         recall = Recall(config, data, method, fabric, **given)
     begun = bool(run.facts())
+    if not begun:
+        _check_step(config, method, data, fabric)
     doubts = [] if begun else _doubt(TASKS[config.task], method, data)  # by all processes together
     if fabric.is_global_zero:
         _open(run, config, text, machine, method, data, display)
@@ -170,7 +172,7 @@ def _memory_advice(run: RunDir, config: RunConfig) -> str:
     ratio = costs["training_macs"] / max(1, costs["macs"])
     return (
         f"out of memory with data.batch_size={batch}: {name!r} computes {ratio:.1f} times the"
-        " multiply-adds of `supervised` for each image, and keeps about as many times the maps;"
+        " multiply-adds of the network alone on the way forward, and keeps about as many times the maps;"
         f" data.batch_size={max(1, batch // 2)} with optim.accumulate={2 * config.optim.accumulate}"
         " makes the same step in half the memory (in a new folder: --out DIR)"
     )
@@ -204,6 +206,8 @@ def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
     Its teacher, wherever it was, need not be there any more then. Raises ValueError.
     """
     network = build.model(config, data)
+    if not run.environment.exists() and "samples" in build.asked(config.method.name):
+        check_memories(teachers.blueprint(config, data)[0])
     if not (run.environment.exists() and run.frozen.exists()):
         return build.method(config, data, network, teachers.find)
     described = run.teacher if run.teacher.is_dir() else None
@@ -219,6 +223,19 @@ def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
             f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
         ) from error
     return method
+
+
+def _check_step(config: RunConfig, method: Method, data: ImageSet, fabric: Fabric) -> None:
+    """Raises ValueError, on all processes, where a step is far too large for the free memory."""
+    here = 1 if fabric.device.type == "cuda" else fabric.world_size
+    free = free_memory(fabric.device)
+    rows = max(2, config.data.batch_size // fabric.world_size)
+    refusal = fabric.broadcast(too_large(method, data.size, rows, here, free))
+    if refusal:
+        options = config.method.options.items()
+        numbers = {key: value for key, value in options if type(value) is int and value > 1000}
+        lower = "".join(f" or method.{key}={value}" for key, value in numbers.items())
+        raise ValueError(f"{refusal}: lower data.batch_size={config.data.batch_size}{lower}")
 
 
 def _open(

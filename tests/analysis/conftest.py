@@ -30,7 +30,8 @@ ENVIRONMENT = {
         "parameters": 278_324,
         "trained_parameters": 278_324,
         "macs": 41_300_000,
-        "training_macs": 82_600_000,
+        "step_macs": 240_000_000,
+        "supervised_macs": 120_000_000,
     },
 }
 

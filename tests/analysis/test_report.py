@@ -155,7 +155,7 @@ def test_costs_are_of_the_whole_training(make_run):
     figure = drawn.to_dict()
     costs = {trace["customdata"][0][0]: trace["x"][0] for trace in figure["data"][1:]}
     assert costs == {"supervised": plain, "kd": kd}
-    assert plain == 3 * (comparison.rows[0].passes or 0) > 0
+    assert plain == 3 * (comparison.rows[0].cost or 0) > 0
     unknown = {"cost": {"parameters": 1, "trained_parameters": 1}}
     other = make_run(method="cskd", environment=unknown)
     assert (

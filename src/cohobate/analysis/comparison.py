@@ -42,7 +42,7 @@ class Row:
     oracle: float | None
     parameters: int
     trained_parameters: int
-    passes: float | None
+    cost: float | None
     images_per_second: float
     minutes: float
     memory: int | None
@@ -139,7 +139,7 @@ def row(group: Group, baseline: Group | None) -> Row:
         oracle=over(group, "oracle/top1", max),
         parameters=cost["parameters"],
         trained_parameters=cost["trained_parameters"],
-        passes=cost["training_macs"] / cost["macs"] if cost.get("training_macs") else None,
+        cost=cost["step_macs"] / cost["supervised_macs"] if "step_macs" in cost else None,
         images_per_second=median(v for run in group.runs for v in run.values("images_per_second")),
         minutes=group.mean(lambda run: sum(run.values("seconds")) / 60),
         memory=max(held) if all(held) else None,

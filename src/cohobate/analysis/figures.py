@@ -132,7 +132,7 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
 
     None where the cost of a row is not known.
     """
-    if any(row.passes is None for row in comparison.rows):
+    if any(row.cost is None for row in comparison.rows):
         return None
     look = styles(comparison)
     figure = blank("cost of a training, in epochs of supervised training", "test top-1 (%)")
@@ -163,7 +163,7 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
 
 def cost(row: Row) -> float:
     """What the training of a row costs, in epochs of its baseline's."""
-    return (row.passes or 0) * row.epochs
+    return (row.cost or 0) * row.epochs
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -45,7 +45,7 @@ COLUMNS = (
     Column("oracle (%)", "oracle", METRICS, "best test accuracy of any epoch: the test images chose it, so it is no result", lambda r: percent(r.oracle)),
     Column("params (M)", "parameters", ENVIRONMENT, "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
     Column("trained (M)", "trained_parameters", ENVIRONMENT, "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
-    Column("cost", "passes", ENVIRONMENT, "multiply-adds of a training step’s forward passes for each image, that of the deployed network being 1", lambda r: "–" if r.passes is None else f"{r.passes:.2f}", main=True),
+    Column("cost", "cost", ENVIRONMENT, "multiply-adds of a training step, forward and backward and with the teacher’s, that of `supervised` on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
     Column("images/s", "images_per_second", METRICS, "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
     Column("minutes", "minutes", METRICS, "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}", main=True),
     Column("memory (MiB)", "memory", ENVIRONMENT, "most that the process of a run held, beyond what it began with", lambda r: "–" if r.memory is None else f"{r.memory / 2**20:,.0f}"),

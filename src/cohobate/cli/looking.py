@@ -107,7 +107,10 @@ def methods(
     if name is not None:
         print(catalogue.page(name))
         return
-    show(["method", "family", "paper", "needs", "cost", "link"], catalogue.rows())
+    show(
+        ["method", "family", "paper", "needs", "cost", "link"],
+        [*catalogue.rows(), *catalogue.recipes()],
+    )
 
 
 @app.command()
