@@ -8,30 +8,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from sklearn import metrics
+from torch.nn.functional import cross_entropy
 
 from cohobate import build, config, trained
 from cohobate.data.loader import EvalLoader
-from cohobate.display import Silent
 from cohobate.models import Classifier
-from cohobate.train import train
 from cohobate.weights import load_network
-from places import SMOKE
-
-FEW = ("data.per_class=30", "optim.epochs=2", "precision=float32")
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A teacher, and a student of its, whose teacher's folder is gone."""
-    folder = tmp_path_factory.mktemp("runs")
-    given = {"teacher": (), "student": ("method.name=kd", f"method.teacher={folder / 'teacher'}")}
-    for name, settings in given.items():
-        resolved, _ = build.resolve(config.load(SMOKE, [*FEW, *settings]))
-        train(resolved, folder / name, devices=1, display=Silent())
-    (folder / "teacher").rename(folder / "moved")
-    return folder
 
 
 @pytest.fixture
@@ -57,12 +42,12 @@ def logits(folder, split="test"):
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-def test_scores_are_those_of_training_and_of_scikit_learn(runs, evaluated, split):
-    found = evaluated(runs / "moved", "--split", split)
-    row = json.loads((runs / "moved" / "metrics.jsonl").read_text().splitlines()[-1])
+def test_scores_are_those_of_training_and_of_scikit_learn(taught, evaluated, split):
+    found = evaluated(taught / "moved", "--split", split)
+    row = json.loads((taught / "moved" / "metrics.jsonl").read_text().splitlines()[-1])
     for name in ("top1", "top5", "balanced", "nll", "brier", "ece"):
         assert found["scores"][name] == pytest.approx(row[f"{split}/{name}"], abs=1e-5), name
-    said, true = logits(runs / "moved", split)
+    said, true = logits(taught / "moved", split)
     p = said.double().softmax(1).numpy()
     assert found["scores"]["top1"] == pytest.approx(metrics.accuracy_score(true, p.argmax(1)))
     assert found["scores"]["nll"] == pytest.approx(
@@ -74,11 +59,15 @@ def test_scores_are_those_of_training_and_of_scikit_learn(runs, evaluated, split
     assert found["scores"]["aurc"] == pytest.approx(aurc, abs=1e-4)
     assert (found["data"], found["split"], found["images"]) == ("digits", split, len(true))
     assert found["teacher"] is None
+    splits = json.loads((taught / "moved" / "splits.json").read_text())
+    assert found["fingerprint"] == splits[split]["fingerprint"]
+    assert found["environment"]["precision"] == "float32"
+    assert str(taught / "moved") in found["environment"]["command"]
 
 
-def test_the_tables_of_classes(runs, cohobate, tmp_path):
-    ran = cohobate("evaluate", runs / "moved", "--out", tmp_path / "out")
-    said, true = logits(runs / "moved")
+def test_the_tables_of_classes(taught, cohobate, tmp_path):
+    ran = cohobate("evaluate", taught / "moved", "--out", tmp_path / "out")
+    said, true = logits(taught / "moved")
     counts = metrics.confusion_matrix(true, said.argmax(1), labels=range(10))
     with (tmp_path / "out" / "confusion.csv").open() as file:
         heading, *rows = csv.reader(file)
@@ -99,12 +88,12 @@ def test_the_tables_of_classes(runs, cohobate, tmp_path):
     assert f"most confused: {a} → {b} ({counts.max()})" in ran.out
 
 
-def test_the_same_network_from_every_form(runs, evaluated, tmp_path, monkeypatch):
-    expected = evaluated(runs / "moved")["scores"]
+def test_the_same_network_from_every_form(taught, evaluated, tmp_path, monkeypatch):
+    expected = evaluated(taught / "moved")["scores"]
     folder = tmp_path / "timm"
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
-        shutil.copy(runs / "moved" / name, folder)
+        shutil.copy(taught / "moved" / name, folder)
     data = ("data.name=digits", "precision=float32")
     state = load_file(folder / "model.safetensors")
     torch.save(state, tmp_path / "plain.pt")
@@ -128,51 +117,72 @@ def test_the_same_network_from_every_form(runs, evaluated, tmp_path, monkeypatch
         assert found["network"] == str(source[0])
 
 
-def test_a_file_is_normalised_as_its_architecture_unless_told(runs, evaluated):
-    given = (runs / "moved/model.safetensors", "model.arch=cifar_resnet8", "data.name=digits")
+def test_a_file_is_normalised_as_its_architecture_unless_told(taught, evaluated):
+    given = (taught / "moved/model.safetensors", "model.arch=cifar_resnet8", "data.name=digits")
     own = timm.create_model("cifar_resnet8").pretrained_cfg
     told = [f"model.{key}={list(own[key])}" for key in ("mean", "std")]
     assert evaluated(*given)["scores"] == evaluated(*given, *told)["scores"]
 
 
-def test_other_data_is_served_at_the_size_of_the_network(runs, evaluated, tmp_path):
+def test_other_data_is_served_at_the_size_of_the_network(taught, evaluated, tmp_path):
     """The digits once more, as arrays of 64 pixels."""
-    opened = trained.reopen(runs / "moved")
+    opened = trained.reopen(taught / "moved")
     for name in ("train", "test"):
         split = opened.split(name)
         images = split.images.repeat_interleave(2, 2).repeat_interleave(2, 3)
         pixels, labels = images.permute(0, 2, 3, 1).numpy(), split.targets.numpy()
         np.savez(tmp_path / f"{name}.npz", images=pixels, labels=labels)
-    found = evaluated(runs / "moved", "data.name=npz", f"data.root={tmp_path}")
+    found = evaluated(taught / "moved", "data.name=npz", f"data.root={tmp_path}")
     assert (found["size"], found["data"]) == (32, "npz")
-    own = evaluated(runs / "moved")
+    own = evaluated(taught / "moved")
     assert found["scores"]["top1"] == pytest.approx(own["scores"]["top1"], abs=0.05)
-    assert evaluated(runs / "moved", "data.size=64", "data.name=digits")["size"] == 64
+    assert evaluated(taught / "moved", "data.size=64", "data.name=digits")["size"] == 64
 
 
-def test_fidelity_to_the_teacher_that_the_run_holds(runs, evaluated):
-    found = evaluated(runs / "student")["teacher"]
-    taught, true = logits(runs / "moved")
-    said, _ = logits(runs / "student")
-    p, q = (each.double().softmax(1).numpy() for each in (taught, said))
+@pytest.mark.parametrize("crop", [1.0, 0.5])
+def test_photographs_are_cut_as_the_network_says(evaluated, tmp_path, crop):
+    random = np.random.default_rng(0)
+    for number in range(16):
+        folder = tmp_path / "data" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((200, 160)).save(folder / f"{number}.png")
+    net = Classifier("cifar_resnet8", 2).net
+    facts = {"crop_pct": crop, "input_size": (3, 112, 112)}
+    timm.models.save_for_hf(net, str(tmp_path / "net"), safe_serialization=True, data_config=facts)
+    settings = ("data.name=folder", f"data.root={tmp_path / 'data'}", "precision=float32")
+    given = (*settings, "data.workers=0", "--split", "train")
+    found = evaluated(tmp_path / "net", *given)
+    opened = trained.open_network(str(tmp_path / "net"), settings)
+    batches = EvalLoader(opened.data.train, size=112, batch_size=100, share=crop, workers=0)
+    with torch.no_grad():
+        (loss,) = (cross_entropy(opened.network.eval()(b.images), b.targets) for b in batches)
+    assert found["scores"]["nll"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_fidelity_to_the_teacher_that_the_run_holds(taught, evaluated):
+    found = evaluated(taught / "student")["teacher"]
+    target, true = logits(taught / "moved")
+    said, _ = logits(taught / "student")
+    p, q = (each.double().softmax(1).numpy() for each in (target, said))
     assert found["agreement"] == pytest.approx(np.mean(p.argmax(1) == q.argmax(1)))
     assert found["kl"] == pytest.approx(np.mean(np.sum(p * np.log(p / q), 1)), rel=1e-4)
     assert found["teacher_top1"] == pytest.approx(np.mean(p.argmax(1) == true.numpy()))
-    assert found["teacher"] == str(runs / "teacher")
+    assert found["teacher"] == str(taught / "teacher")
 
 
-def test_fidelity_to_another_teacher(runs, evaluated):
-    named = evaluated(runs / "student", "--teacher", runs / "moved")["teacher"]
-    own = evaluated(runs / "student")["teacher"]
+def test_fidelity_to_another_teacher(taught, evaluated):
+    named = evaluated(taught / "student", "--teacher", taught / "moved")["teacher"]
+    own = evaluated(taught / "student")["teacher"]
     for name in ("agreement", "kl", "teacher_top1"):
         assert named[name] == pytest.approx(own[name])
-    itself = evaluated(runs / "student", "--teacher", runs / "student")["teacher"]
+    itself = evaluated(taught / "student", "--teacher", taught / "student")["teacher"]
     assert (itself["agreement"], itself["kl"]) == (1, pytest.approx(0, abs=1e-12))
 
 
-def test_features_on_another_set(runs, cohobate, evaluated):
-    found = evaluated(runs / "moved", "--on", "digits", "--shots", "1,2", "--draws", "2")["on"]
-    ran = cohobate("transfer", "linear", runs / "moved", "data.name=digits")
+def test_features_on_another_set(taught, cohobate, evaluated):
+    found = evaluated(taught / "moved", "--on", "digits", "--shots", "1,2", "--draws", "2")["on"]
+    ran = cohobate("transfer", "linear", taught / "moved", "data.name=digits")
     numbers = [word for word in ran.out.splitlines()[1].split() if word != "%"]
     scores = found["digits"]["scores"]
     assert [f"{100 * scores[name]:.2f}" for name in ("linear", "neighbours")] == numbers[-2:]
@@ -181,10 +191,10 @@ def test_features_on_another_set(runs, cohobate, evaluated):
         assert {len(draws) for draws in each["top1"].values()} == {2}
 
 
-def test_robustness_looks_at_some_of_the_images(runs, cohobate, tmp_path):
+def test_robustness_looks_at_some_of_the_images(taught, cohobate, tmp_path):
     kinds = "shift,occlusion,attacks"
     arguments = ("--robustness", kinds, "--images", 50, "--out", tmp_path / "out")
-    ran = cohobate("evaluate", runs / "moved", *arguments)
+    ran = cohobate("evaluate", taught / "moved", *arguments)
     assert ran.code == 0, ran.err
     found = json.loads((tmp_path / "out" / "scores.json").read_text())["robustness"]
     assert found["images"] == 50
@@ -201,34 +211,34 @@ def test_robustness_looks_at_some_of_the_images(runs, cohobate, tmp_path):
     assert found["published"] is None
 
 
-def test_a_published_set_of_corruptions(runs, evaluated, tmp_path):
+def test_a_published_set_of_corruptions(taught, evaluated, tmp_path):
     """The test set itself, five times: what a corruption that does nothing would be."""
-    split = trained.reopen(runs / "moved").split("test")
+    split = trained.reopen(taught / "moved").split("test")
     images = split.images.permute(0, 2, 3, 1).numpy()
     np.save(tmp_path / "labels.npy", np.tile(split.targets.numpy(), 5))
     black = np.zeros_like(images)
     np.save(tmp_path / "fog.npy", np.concatenate([images, images, black, black, 255 - images]))
-    found = evaluated(runs / "moved", "--corrupted", tmp_path)
+    found = evaluated(taught / "moved", "--corrupted", tmp_path)
     top1 = found["robustness"]["published"]["top1"]["fog"]
-    said, true = logits(runs / "moved")
+    said, true = logits(taught / "moved")
     assert top1[:2] == pytest.approx([metrics.accuracy_score(true, said.argmax(1))] * 2)
     assert top1[2] == top1[3] <= 0.2
     assert len(top1) == 5
 
 
-def test_another_set_is_told_apart(runs, evaluated, tmp_path):
+def test_another_set_is_told_apart(taught, evaluated, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 20, 20, 3), dtype=np.uint8)
     for name in ("train", "test"):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(40) % 3)
     key = f"npz:{tmp_path}"
-    found = evaluated(runs / "moved", "--ood", key)["ood"]
+    found = evaluated(taught / "moved", "--ood", key)["ood"]
     split = build.load_data(
         config.parse({"data": {"name": "npz", "root": str(tmp_path), "size": 32, "val": 0}}, "")
     ).test
-    network = load_network(runs / "moved").eval()
+    network = load_network(taught / "moved").eval()
     with torch.no_grad():
         others = network(split.images.float() / 255)
-    own, _ = logits(runs / "moved")
+    own, _ = logits(taught / "moved")
     labels = [1] * len(own) + [0] * 40
     both = torch.cat([own, others]).double()
     p = both.softmax(1)
@@ -241,64 +251,3 @@ def test_another_set_is_told_apart(runs, evaluated, tmp_path):
         assert found[key][name]["auroc"] == pytest.approx(
             metrics.roc_auc_score(labels, score), abs=2e-4
         )
-
-
-def arrays(folder, classes, count=20):
-    for name in ("train", "test"):
-        images = np.zeros((count, 8, 8), dtype=np.uint8)
-        np.savez(folder / f"{name}.npz", images=images, labels=np.arange(count) % classes)
-
-
-MISTAKES = {
-    "no network": (["nowhere"], "nowhere is no run folder, no folder of timm's form"),
-    "split": (["RUN", "data.val=0", "--split", "val"], "--split val: this data has train, test"),
-    "classes": (["RUN", "data.name=npz", "data.root=THREE"], "knows 10 classes, and the data 'npz' has 3"),
-    "names": (["RUN", "data.name=npz", "data.root=OTHER"], "other classes than 'npz' has: its class 0 is '0'"),
-    "no data": (["RUN/model.safetensors"], "is no run, which would name its data: add data.name=NAME"),
-    "no arch": (["RUN/model.safetensors", "data.name=digits"], "does not tell its network: add model.arch=NAME"),
-    "arch": (["RUN/model.safetensors", "data.name=digits", "model.arch=resnet10t"], "is no network of model.arch='resnet10t'"),
-    "no checkpoint": (["RUN/config.toml", "data.name=digits", "model.arch=resnet10t"], "cannot be read as a checkpoint"),
-    "mean": (["RUN/model.safetensors", "data.name=digits", "model.arch=cifar_resnet8", "model.mean=3"], "model.mean=3: three numbers"),
-    "damaged": (["DAMAGED"], "is damaged"),
-    "timm": (["timm:resnet181", "data.name=digits"], "unknown model 'resnet181'"),
-    "teacher": (["RUN", "--teacher", "nowhere"], "nowhere holds no trained network"),
-    "teacher's classes": (["RUN", "--teacher", "SEVEN"], "--teacher SEVEN knows 7 classes, and the data 'digits' has 10"),
-    "robustness": (["RUN", "--robustness", "corruption"], "did you mean 'corruptions'"),
-    "corrupted": (["RUN", "--corrupted", "nowhere"], "--corrupted nowhere is not a folder"),
-    "shots": (["RUN", "--on", "digits", "--shots", "1,x"], "--shots 1,x should be whole numbers"),
-    "no shots": (["RUN", "--on", "digits", "--shots", "0"], "--shots 0 should be 1 or more"),
-    "many shots": (["RUN", "--on", "npz:THREE", "--shots", "9"], "--on npz:THREE: --shots 9 is more than class '2' has"),
-    "on": (["RUN", "--on", "npz:nowhere"], "--on npz:nowhere: data.root=nowhere is not a folder"),
-    "ood": (["RUN", "--ood", "digitz"], "--ood digitz: unknown dataset 'digitz': did you mean 'digits'"),
-    "no ood": (["RUN", "--ood", "npz:EMPTY"], "holds 0 images and 0 labels"),
-    "own ood": (["RUN", "--ood", "digits"], "--ood digits: it is the network's own data"),
-    "out": (["RUN", "--out", "FILE"], "FILE is a file"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence(runs, cohobate, tmp_path, mistake):
-    given, words = MISTAKES[mistake]
-    for name in ("THREE", "OTHER", "EMPTY"):
-        (tmp_path / name).mkdir()
-    arrays(tmp_path / "THREE", 3)
-    arrays(tmp_path / "OTHER", 10)
-    for name in ("train", "test"):
-        np.savez(
-            tmp_path / f"EMPTY/{name}.npz",
-            images=np.zeros((0, 8, 8), np.uint8),
-            labels=np.zeros(0, int),
-        )
-    with np.load(tmp_path / "OTHER/train.npz") as file:
-        np.savez(tmp_path / "OTHER/train.npz", **file, classes=list("abcdefghij"))
-    timm.models.save_for_hf(
-        Classifier("cifar_resnet8", 7).net, str(tmp_path / "SEVEN"), safe_serialization=True
-    )
-    shutil.copytree(runs / "moved", tmp_path / "DAMAGED")
-    (tmp_path / "DAMAGED/model.safetensors").write_bytes(b"\0" * 100)
-    (tmp_path / "FILE").touch()
-    ran = cohobate("evaluate", *(text.replace("RUN", str(runs / "moved")) for text in given))
-    assert ran.code == 2
-    assert ran.err.startswith("cohobate: ")
-    assert len(ran.err.splitlines()) == 1
-    assert words in ran.err

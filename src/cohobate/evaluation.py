@@ -30,7 +30,7 @@ from cohobate.data.corrupted import Corrupted
 from cohobate.data.loader import EVALUATED, EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
-from cohobate.machine import Machine
+from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
 from cohobate.transfer import LinearScores
@@ -96,6 +96,8 @@ class Robustness:
 class Evaluation:
     """What was found out about one network on one split; accuracies and other shares in [0, 1].
 
+    size: of the images, in pixels. fingerprint: of the split, as in a run's splits.json. environment:
+    command, versions, machine and precision.
     classes, confusion: of each class, and how many of its images (down) were taken for which (across).
     """
 
@@ -104,7 +106,8 @@ class Evaluation:
     split: str
     images: int
     size: int
-    precision: str
+    fingerprint: str
+    environment: dict[str, Any]
     scores: dict[str, float]
     teacher: Fidelity | None = None
     on: dict[str, OnAnother] = field(default_factory=dict)
@@ -141,9 +144,9 @@ class Stand:
         return self.display.track(f"{what}: {len(split):,} images", loader)
 
     def logits(self, what: str, split: Split, network: Classifier | None = None) -> Tensor:
-        """What the network, or another one, says of a split: (N, C), on the device."""
+        """What the network, or another one, says of a split: (N, C), on the CPU."""
         seen = outputs(network or self.network, self.batches(what, split), self.fabric.autocast())
-        return seen.logits
+        return seen.logits.cpu()
 
 
 def evaluate(
@@ -162,15 +165,15 @@ def evaluate(
         wanted.corrupted, trained.data.classes, trained.data.size
     )
     stand = Stand(trained, display)
-    targets = split.targets.to(stand.fabric.device)
-    logits = stand.logits(wanted.split, split)
+    targets, logits = split.targets, stand.logits(wanted.split, split)
     return Evaluation(
         network=source,
         data=trained.data.name,
         split=wanted.split,
         images=len(split),
         size=trained.data.size,
-        precision=stand.machine.precision,
+        fingerprint=split.fingerprint(),
+        environment=environment(stand.machine),
         scores=scoring.scores(logits, targets),
         teacher=_fidelity(stand, teacher, split, logits),
         robustness=_robustness(stand, split, wanted, corrupted),
@@ -202,7 +205,7 @@ def _fidelity(
         return None
     name, network = teacher
     taught = stand.logits(f"teacher {name}", split, stand.ready(network))
-    return fidelity(name, taught, logits, split.targets.to(logits.device))
+    return fidelity(name, taught, logits, split.targets)
 
 
 def _robustness(
@@ -269,12 +272,12 @@ def _named(option: str, name: str) -> Iterator[None]:
         raise ValueError(f"{option} {name}: {error}") from error
 
 
-def write(found: Evaluation, out: Path, command: str) -> None:
+def write(found: Evaluation, out: Path) -> None:
     """Writes `scores.json`, `per_class.csv` and `confusion.csv` to a folder."""
     out.mkdir(parents=True, exist_ok=True)
     table = asdict(found)
     classes, confusion = table.pop("classes"), table.pop("confusion")
-    text = json.dumps({"command": command, **table}, indent=1, allow_nan=False)
+    text = json.dumps(table, indent=1, allow_nan=False)
     (out / "scores.json").write_text(text + "\n", encoding="utf-8")
     _write_csv(out / "per_class.csv", [list(classes[0]), *(each.values() for each in classes)])
     names = [each["name"] for each in classes]

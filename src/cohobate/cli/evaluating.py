@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cohobate.cli.app import Out, Settings, app, command, display, transfer
+from cohobate.cli.app import Out, Settings, app, display, transfer
 from cohobate.display import number, show
 
 
@@ -65,7 +65,7 @@ def evaluate(
     found = evaluation.evaluate(source, wanted, overrides=settings or [], display=display())
     show_scores(found)
     if out:
-        evaluation.write(found, out, command())
+        evaluation.write(found, out)
         print(f"{out}: scores.json, per_class.csv, confusion.csv")
 
 
