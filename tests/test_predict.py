@@ -61,7 +61,7 @@ def test_it_says_what_the_evaluation_of_the_run_sees(smoke, cohobate, tmp_path, 
     ran = smoke(
         run,
         *("data.name=folder", f"data.root={tmp_path / 'data'}", f"data.size={size}"),
-        *("data.batch_size=12", "precision=float32"),
+        *("data.batch_size=12", "data.workers=0", "precision=float32"),
     )
     assert ran.code == 0, ran.err
     given = (tmp_path / "data/test", "eval.batch_size=3", "data.workers=1", "--top", 2)
