@@ -10,6 +10,8 @@ from plotly.offline import get_plotlyjs
 from cohobate.analysis import figures
 from cohobate.analysis.comparison import compare
 from cohobate.analysis.report import write_report
+from cohobate.analysis.runs import Run
+from cohobate.analysis.setup import Setup
 
 EVIL = "</script><script>alert('%{x}')</script>"
 
@@ -74,6 +76,29 @@ def test_numbers_tell_their_source(page, comparison):
     run = comparison.runs[0].path
     assert f'title="{run / "metrics.jsonl"}\n{comparison.runs[1].path / "metrics.jsonl"}"' in page
     assert f"{run / 'environment.json'}" in page
+
+
+def test_what_runs_share_is_told_once_and_the_rest_beside_each(make_run):
+    runs = [
+        make_run(seed=1, environment={"command": "cohobate train a.toml", "cores": 2}),
+        make_run(seed=2, environment={"command": "cohobate train b.toml", "cores": 4}),
+        make_run(method="kd", environment={"command": "cohobate train c.toml", "cores": 4}),
+    ]
+    setup = Setup.of((path.parent.name, Run.read(path)) for path in runs)
+    assert setup.shared["config.toml"]["optim.lr"] == 0.1
+    assert setup.shared["environment.json"]["cost.macs"] == 41_300_000
+    assert [made.label for made in setup.runs] == ["supervised", "supervised", "kd"]
+    assert [made.apart for made in setup.runs] == [
+        {
+            "config.toml": {"seed": seed, "method.name": method},
+            "environment.json": {"command": f"cohobate train {file}.toml", "cores": cores},
+        }
+        for seed, method, file, cores in (
+            (1, "supervised", "a", 2),
+            (2, "supervised", "b", 4),
+            (1, "kd", "c", 4),
+        )
+    ]
 
 
 def test_findings_and_warnings_are_told(page):

@@ -12,9 +12,10 @@ from plotly.offline import get_plotlyjs
 
 from cohobate.analysis import figures, gallery, sweeps
 from cohobate.analysis.calibration import BINS
-from cohobate.analysis.comparison import Comparison, differing, percent
+from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
-from cohobate.analysis.runs import flat, shown
+from cohobate.analysis.runs import shown
+from cohobate.analysis.setup import Setup
 from cohobate.analysis.tables import COLUMNS
 
 PAGES = Environment(
@@ -24,7 +25,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-PAGES.filters |= {"shown": shown, "flat": flat}
+PAGES.filters["shown"] = shown
 
 
 def write_report(
@@ -39,8 +40,7 @@ def write_report(
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
     drawn |= {names[method]: each for method, each in grids.items()}
-    settings = comparison.runs[0].settings
-    apart = differing([run.settings for run in comparison.runs])
+    labelled = [(group.label, run) for group in comparison.groups for run in group.runs]
     return _write(
         path,
         "report.html",
@@ -53,8 +53,7 @@ def write_report(
         styles=figures.styles(comparison),
         terms=list(terms),
         sweeps=names,
-        apart=apart,
-        shared={name: value for name, value in settings.items() if name not in apart},
+        setup=Setup.of(labelled),
     )
 
 
