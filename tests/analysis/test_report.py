@@ -65,7 +65,7 @@ def texts(node, key=""):
 
 
 def test_nothing_named_by_a_user_is_markup(page):
-    assert page.count("<script>") == page.count("</script>") == 2
+    assert page.count("<script>") == page.count("</script>") == 3
     assert page.count(escape(EVIL)) > 3
     shown = [*texts(drawn(page))]
     assert any("&lt;/script&gt;" in text for text in shown)
@@ -73,9 +73,11 @@ def test_nothing_named_by_a_user_is_markup(page):
 
 
 def test_numbers_tell_their_source(page, comparison):
-    run = comparison.runs[0].path
-    assert f'title="{run / "metrics.jsonl"}\n{comparison.runs[1].path / "metrics.jsonl"}"' in page
-    assert f"{run / 'environment.json'}" in page
+    one, other = (str(run.path) for run in comparison.runs[:2])
+    scores = "metrics.jsonl, last row, test/top1"
+    assert f'data-source="{one}/{scores}\n{other}/{scores}"' in page
+    assert f"{one}/environment.json, cost.parameters" in page
+    assert all(" data-source=" in cell for cell in re.findall("<td[^>]*>", page))
 
 
 def test_what_runs_share_is_told_once_and_the_rest_beside_each(make_run):

@@ -16,7 +16,7 @@ from cohobate.analysis.comparison import Comparison, Row, percent
 
 
 class Column(NamedTuple):
-    """A column: the field of `Row` that it sorts by, the file its numbers come from, and how a row shows in it."""
+    """A column: the field of `Row` that it sorts by, where in a run's folder its numbers stand, and how a row shows in it."""
 
     heading: str
     field: str
@@ -25,19 +25,18 @@ class Column(NamedTuple):
     show: Callable[[Row], str]
 
 
-METRICS, ENVIRONMENT = "metrics.jsonl", "environment.json"
 COLUMNS = (
-    Column("method", "label", "config.toml", "and the options that set it apart", lambda r: r.label),
-    Column("seeds", "seeds", METRICS, "finished runs", lambda r: str(r.seeds)),
-    Column("top-1 (%)", "top1", METRICS, "test accuracy at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.top1)} ± {percent(r.top1_sd)}"),
-    Column("diff.", "difference", METRICS, "mean less that of the baseline, in points", lambda r: percent(r.difference, "+")),
-    Column("best val (%)", "best_val", METRICS, "validation accuracy at each run’s best epoch", lambda r: percent(r.best_val)),
-    Column("last val (%)", "last_val", METRICS, "validation accuracy at the last epoch", lambda r: percent(r.last_val)),
-    Column("params (M)", "parameters", ENVIRONMENT, "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
-    Column("trained (M)", "trained_parameters", ENVIRONMENT, "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
-    Column("cost", "passes", ENVIRONMENT, "multiply-adds of a training step’s forward passes for each image, that of the deployed network being 1", lambda r: "–" if r.passes is None else f"{r.passes:.2f}"),
-    Column("images/s", "images_per_second", METRICS, "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
-    Column("minutes", "minutes", METRICS, "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}"),
+    Column("method", "label", "config.toml, method", "and the options that set it apart", lambda r: r.label),
+    Column("seeds", "seeds", "config.toml, seed", "finished runs", lambda r: str(r.seeds)),
+    Column("top-1 (%)", "top1", "metrics.jsonl, last row, test/top1", "test accuracy at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.top1)} ± {percent(r.top1_sd)}"),
+    Column("diff.", "difference", "metrics.jsonl, last row, test/top1, less the baseline’s", "mean less that of the baseline, in points", lambda r: percent(r.difference, "+")),
+    Column("best val (%)", "best_val", "metrics.jsonl, every row, val/top1", "validation accuracy at each run’s best epoch", lambda r: percent(r.best_val)),
+    Column("last val (%)", "last_val", "metrics.jsonl, last row, val/top1", "validation accuracy at the last epoch", lambda r: percent(r.last_val)),
+    Column("params (M)", "parameters", "environment.json, cost.parameters", "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
+    Column("trained (M)", "trained_parameters", "environment.json, cost.trained_parameters", "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
+    Column("cost", "passes", "environment.json, cost.training_macs and cost.macs", "multiply-adds of a training step’s forward passes for each image, that of the deployed network being 1", lambda r: "–" if r.passes is None else f"{r.passes:.2f}"),
+    Column("images/s", "images_per_second", "metrics.jsonl, every row, images_per_second", "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
+    Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}"),
 )  # fmt: skip
 
 
