@@ -62,7 +62,9 @@ document.addEventListener("scroll", () => (source.hidden = true), true);
 const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 for (const table of document.querySelectorAll("table")) {
   const cells = [...table.querySelectorAll("td[data-source]")];
-  for (const cell of cells) cell.tabIndex = cell === cells[0] ? 0 : -1;
+  const stop = (cell) => cells.forEach((other) => (other.tabIndex = other === cell ? 0 : -1));
+  stop(cells[0]);
+  table.addEventListener("focusin", ({ target }) => cells.includes(target) && stop(target));
   table.addEventListener("keydown", (event) => {
     const cell = event.target;
     if (!arrows[event.key] || !cells.includes(cell)) return;
@@ -70,8 +72,6 @@ for (const table of document.querySelectorAll("table")) {
     const next = table.rows[cell.parentElement.rowIndex + down]?.cells[cell.cellIndex + right];
     if (!cells.includes(next)) return;
     event.preventDefault();
-    cell.tabIndex = -1;
-    next.tabIndex = 0;
     next.focus();
   });
 }
