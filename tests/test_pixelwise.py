@@ -49,7 +49,9 @@ def test_iou_is_counted_over_all_images_and_void_left_out():
         ious.append(both / either)
     assert scores["miou"] == pytest.approx(np.mean(ious))
     assert [scores[f"iou/{kind}"] for kind in range(3)] == pytest.approx(ious)
-    right = np.mean([a == b for x, y in zip(labels, truths) for a, b in zip(x.flat, y.flat) if b != VOID])
+    right = np.mean(
+        [a == b for x, y in zip(labels, truths) for a, b in zip(x.flat, y.flat) if b != VOID]
+    )
     assert scores["accuracy"] == pytest.approx(right)
 
 

@@ -77,14 +77,23 @@ def test_teachers_and_starts_are_run_folders(train):
 
 
 def test_an_encoder_comes_from_a_classification_run(train, smoke):
-    net = ("model.arch=mobilenetv3_small_050", "data.size=32", "data.per_class=8", "data.batch_size=16")
+    net = (
+        "model.arch=mobilenetv3_small_050",
+        "data.size=32",
+        "data.per_class=8",
+        "data.batch_size=16",
+    )
     assert smoke("digits", *net, "compile=false").code == 0
     ran = train("run", "init=digits", "model.freeze=backbone")
     assert ran.code == 0, ran.err
     theirs, ours = load_file("digits/model.safetensors"), load_file("run/model.safetensors")
     shared = [key for key in theirs if f"encoder.net.{key}" in ours and "running" not in key]
     assert len(shared) > 50
-    assert all(torch.equal(theirs[key], ours[f"encoder.net.{key}"]) for key in shared if theirs[key].is_floating_point())
+    assert all(
+        torch.equal(theirs[key], ours[f"encoder.net.{key}"])
+        for key in shared
+        if theirs[key].is_floating_point()
+    )
     ran = train("other", "init=digits", "model.arch=resnet10t")
     assert ran.code == 2
     assert "init=digits is no network of model.arch='resnet10t'" in ran.err

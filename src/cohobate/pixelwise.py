@@ -22,6 +22,7 @@ def segmentation(
     model: nn.Module,
     batches: Iterable[Batch],
     autocast: AbstractContextManager[Any] | None = None,
+    right: Tensor | None = None,
     *,
     sliding: bool = False,
     flip: bool = False,
@@ -36,6 +37,7 @@ def segmentation(
 
     batches: one image each, at its own size. The network sees it with `model.size` as its short side,
         and its answer is brought back to the image's size.
+    right: left as it is: of an image as a whole, no answer is right or wrong.
     sliding: show it by squares of `model.size` that overlap by a third, in the place of the whole.
     flip: take the mean with the answer to the mirror image. scales: and over these sizes.
     """

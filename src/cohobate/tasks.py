@@ -20,15 +20,17 @@ class Task:
     train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
     score: the name of the score that counts.
+    answers: whether an image is answered rightly or wrongly as a whole.
     """
 
-    model: Callable[..., Any]
+    model: type[Any]
     data: Callable[..., classification.ImageSet]
     declared: Callable[..., classification.ImageSet]
     train_loader: Callable[..., Any]
     eval_loader: Callable[..., Any]
     evaluate: Callable[..., dict[str, float]]
     score: str
+    answers: bool
 
 
 TASKS = {
@@ -40,6 +42,7 @@ TASKS = {
         eval_loader=EvalLoader,
         evaluate=evaluate.classification,
         score="top1",
+        answers=True,
     ),
     "segmentation": Task(
         model=Segmenter,
@@ -49,6 +52,7 @@ TASKS = {
         eval_loader=MaskEvalLoader,
         evaluate=pixelwise.segmentation,
         score="miou",
+        answers=False,
     ),
 }
 """The tasks that `task` in a run file can name."""

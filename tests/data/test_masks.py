@@ -116,14 +116,14 @@ def test_mistakes_are_told_in_a_sentence(folder):
     with pytest.raises(BadImage, match=r"4.png.*label 3 stands in it, and there are 3 classes"):
         data.test.read(0)
     save(folder / "masks" / "4.png", np.zeros((10, 30)))
-    with pytest.raises(BadImage, match="it is 30 × 10 pixels, and its image 4.png 30 × 20"):
+    with pytest.raises(BadImage, match=r"it is 30 × 10 pixels, and its image 4.png 30 × 20"):
         data.test.read(0)
     (folder / "masks" / "4.png").write_bytes(b"no image")
     with pytest.raises(BadImage, match=r"4.png"):
         segmentation.load("folder", root=folder)
     kept = segmentation.load("folder", root=folder, skip_bad=True)
     assert len(kept.test) == 1 and "1 unreadable file skipped: 4.png" in " ".join(kept.notes)
-    with pytest.raises(ValueError, match="data.per_class=3"):
+    with pytest.raises(ValueError, match=r"data.per_class=3"):
         segmentation.load("folder", root=folder, per_class=3)
     with pytest.raises(ValueError, match="unknown dataset 'voc2013': did you mean 'voc2012"):
         segmentation.load("voc2013")

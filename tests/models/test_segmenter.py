@@ -82,9 +82,9 @@ def test_freezing_keeps_the_encoder_and_its_batch_norm():
 def test_what_cannot_be_built_is_told():
     with pytest.raises(ValueError, match="vit_tiny_patch16_224' is no pyramid"):
         segmenter(arch="vit_tiny_patch16_224")
-    with pytest.raises(ValueError, match='choose model.decoder="upernet"'):
+    with pytest.raises(ValueError, match=r'choose model.decoder="upernet"'):
         segmenter(arch="cifar_resnet8")
     with pytest.raises(ValueError, match="unknown decoder 'fpm': did you mean 'fpn'"):
         segmenter("fpm")
-    with pytest.raises(ValueError, match="model.width=30 should be a multiple of 32"):
+    with pytest.raises(ValueError, match=r"model.width=30 should be a multiple of 32"):
         Segmenter("resnet10t", 3, width=30)

@@ -16,13 +16,42 @@ FOLDER = (
     "it should hold images/, masks/ (a PNG of the same name, class numbers, 255 for void), train.txt"
     " with a name a line, val.txt and test.txt likewise, and classes.txt with the names of the classes"
 )
-VOC = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse"
-    " motorbike person pottedplant sheep sofa train tvmonitor"
-).split()
-CAMVID = (
-    "sky building pole road pavement tree sign_symbol fence car pedestrian bicyclist"
-).split()
+VOC = [
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
+CAMVID = [
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign_symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+]
 COCO_GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
 """The numbers of COCO-Stuff, from 1 to 182, that no class has."""
 
@@ -76,8 +105,10 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
         if len({*names}) < len(names):
             twice = next(each for each in names if names.count(each) > 1)
             raise ValueError(f"{listed} lists {twice!r} twice: take one of them away")
-        files = ([by_name[folder][each] for each in names] for folder in ("images", "masks"))
-        return MaskSplit(*files, len(classes))
+        images, masks = (
+            [by_name[folder][each] for each in names] for folder in ("images", "masks")
+        )
+        return MaskSplit(images, masks, len(classes))
 
     train, val, test = map(split, ("train", "val", "test"))
     assert train is not None
@@ -105,7 +136,9 @@ def read_voc_aug(name: str, root: Path | None, download: bool) -> Masks:
     home = root / "sbd"
     try:
         parts: list[Any] = [
-            datasets.SBDataset(str(home), part, "segmentation", download=download and part == "train")
+            datasets.SBDataset(
+                str(home), part, "segmentation", download=download and part == "train"
+            )
             for part in ("train", "val")
         ]
     except (RuntimeError, OSError) as error:
@@ -116,7 +149,9 @@ def read_voc_aug(name: str, root: Path | None, download: bool) -> Masks:
         for image, mask in zip(part.images, part.masks)
         if Path(image).stem not in taken
     ]
-    images, masks = ([*own, *(pair[k] for pair in more)] for k, own in enumerate((train.images, train.masks)))
+    images, masks = (
+        [*own, *(pair[k] for pair in more)] for k, own in enumerate((train.images, train.masks))
+    )
     return Masks(tuple(VOC), MaskSplit(images, masks, len(VOC)), None, test)
 
 
@@ -160,10 +195,13 @@ def read_cityscapes(name: str, root: Path | None, download: bool) -> Masks:
 
 def read_camvid(name: str, root: Path | None, download: bool) -> Masks:
     """CamVid as SegNet's tutorial lays it out: train/, trainannot/, and so on; 11 classes, 11 is void."""
-    root = existing(name, root, "it should hold train/*.png, trainannot/*.png; val and test likewise")
+    root = existing(
+        name, root, "it should hold train/*.png, trainannot/*.png; val and test likewise"
+    )
     renumber = (*range(11), *[VOID] * 245)
     train, val, test = (
-        _twins(root / part, root / f"{part}annot", 11, renumber) for part in ("train", "val", "test")
+        _twins(root / part, root / f"{part}annot", 11, renumber)
+        for part in ("train", "val", "test")
     )
     return Masks(tuple(CAMVID), train, val, test)
 
@@ -171,7 +209,9 @@ def read_camvid(name: str, root: Path | None, download: bool) -> Masks:
 def read_coco_stuff(name: str, root: Path | None, download: bool) -> Masks:
     """COCO-Stuff with 171 classes of things and stuff: train2017, and val2017 as the test set."""
     root = existing(
-        name, root, "it should hold train2017/*.jpg and stuffthingmaps/train2017/*.png; val2017 likewise"
+        name,
+        root,
+        "it should hold train2017/*.jpg and stuffthingmaps/train2017/*.png; val2017 likewise",
     )
     numbers = [number for number in range(1, 183) if number not in COCO_GAPS]
     renumber = [VOID] * 256
@@ -209,7 +249,9 @@ def _twins(images: Path, masks: Path, classes: int, renumber: Sequence[int]) -> 
     paths = sorted(path for path in images.iterdir() if _is_image(path))
     if not paths:
         raise ValueError(f"{images} holds no images")
-    return MaskSplit(paths, _there([masks / f"{p.stem}.png" for p in paths]), classes, tuple(renumber))
+    return MaskSplit(
+        paths, _there([masks / f"{p.stem}.png" for p in paths]), classes, tuple(renumber)
+    )
 
 
 def _there(paths: list[Path]) -> list[Path]:

@@ -56,7 +56,9 @@ class MaskSplit:
 
     def fingerprint(self) -> str:
         """A short text that is another for other images, masks or order, wherever they lie."""
-        files = [(name, mask.name, mask.stat().st_size) for name, mask in zip(self.names(), self.masks)]
+        files = [
+            (name, mask.name, mask.stat().st_size) for name, mask in zip(self.names(), self.masks)
+        ]
         return blake2b(repr(files).encode(), digest_size=16).hexdigest()
 
     def take(self, rows: Tensor) -> "MaskSplit":
@@ -239,7 +241,9 @@ class _Crops(Dataset):
         image = functional.adjust_brightness(image, bright)
         return functional.adjust_saturation(functional.adjust_contrast(image, contrast), saturation)
 
-    def _window(self, image: Tensor, mask: Tensor, top: float, left: float) -> tuple[Tensor, Tensor]:
+    def _window(
+        self, image: Tensor, mask: Tensor, top: float, left: float
+    ) -> tuple[Tensor, Tensor]:
         """A square of `size` pixels, padded where the image is smaller."""
         size = self.size
         high, wide = mask.shape
@@ -250,7 +254,9 @@ class _Crops(Dataset):
             return image.contiguous(), mask.contiguous()
         y, x = (size - high) // 2, (size - wide) // 2
         padding = [x, y, size - wide - x, size - high - y]
-        return functional.pad(image, padding, self.paint), functional.pad(mask[None], padding, VOID)[0]
+        return functional.pad(image, padding, self.paint), functional.pad(
+            mask[None], padding, VOID
+        )[0]
 
 
 def resized(image: Tensor, mask: Tensor, short: int) -> tuple[Tensor, Tensor]:

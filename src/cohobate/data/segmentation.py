@@ -1,7 +1,7 @@
 """Data sets for segmentation by name: read, checked, cut into train, val and test, measured."""
 
-from dataclasses import replace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,7 +150,9 @@ def _readable(found: Masks, skip_bad: bool) -> Masks:
 
     def good(split: MaskSplit) -> MaskSplit:
         pairs = enumerate(zip(split.images, split.masks))
-        return split.take(torch.tensor([n for n, pair in pairs if not bad & {*pair}], dtype=torch.long))
+        return split.take(
+            torch.tensor([n for n, pair in pairs if not bad & {*pair}], dtype=torch.long)
+        )
 
     found = found.each(good)
     if not len(found.train):

@@ -24,10 +24,8 @@ class Workers:
     lasting: whether they stay from epoch to epoch.
     """
 
-    def __init__(
-        self, made: Dataset, device: torch.device, workers: int | None, *, lasting: bool
-    ):
-        workers = min(cores(), 8) if workers is None else workers
+    def __init__(self, made: Dataset, device: torch.device, workers: int | None, *, lasting: bool):
+        workers = processes(workers)
         self.device = device
         self.requests: list[Request] = []  # filled anew for every epoch
         self.loader = DataLoader(
@@ -37,7 +35,7 @@ class Workers:
             num_workers=workers,
             persistent_workers=lasting and workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_leave_signals if workers else None,
+            worker_init_fn=leave_signals if workers else None,
             generator=torch.Generator(),  # else every epoch would draw from the global one
         )
 
@@ -56,7 +54,12 @@ class Workers:
         return tuple(map(self._moved, made))
 
 
-def _leave_signals(_: int) -> None:
+def processes(workers: int | None) -> int:
+    """How many processes read files: as many as were asked for, else one a core, at most 8."""
+    return min(cores(), 8) if workers is None else workers
+
+
+def leave_signals(_: int) -> None:
     """Ctrl-C reaches every process of a terminal; the one that trains decides when all stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

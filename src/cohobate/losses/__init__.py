@@ -8,9 +8,9 @@ from cohobate.losses.consistency import (
     propagated,
     smoothed_target,
     soft_kl,
+    squared_chord,
     zipf,
 )
-from cohobate.losses.pixels import channel_wise
 from cohobate.losses.contrast import (
     chosen_kl,
     cosines,
@@ -50,6 +50,7 @@ from cohobate.losses.maps import (
     map_errors,
     partial_l2,
 )
+from cohobate.losses.pixels import channel_wise
 from cohobate.losses.relations import (
     correlation_congruence,
     probabilistic_transfer,
@@ -59,13 +60,13 @@ from cohobate.losses.relations import (
 )
 
 __all__ = [
-    "channel_wise",
     "attention",
     "attention_distillation",
     "attention_transfer",
     "between_classes",
     "between_images",
     "boundary",
+    "channel_wise",
     "chosen_kl",
     "correlation_congruence",
     "cosines",
@@ -101,6 +102,7 @@ __all__ = [
     "sinkhorn",
     "smoothed_target",
     "soft_kl",
+    "squared_chord",
     "standardised",
     "total",
     "transport",

@@ -44,7 +44,7 @@ class FRSKDSegmentation(Method[Segmenter]):
         if not isinstance(model.decoder, BiFPN):
             raise ValueError(
                 f"this method refines the pyramid of FRSKD's own network, and"
-                f" model.decoder={model.spec['decoder']} has another: set model.decoder=\"bifpn\""
+                f' model.decoder={model.spec["decoder"]} has another: set model.decoder="bifpn"'
             )
         self.alpha, self.beta = alpha, beta
         self.ramp = Ramp(ramp_start, ramp_end)

@@ -16,6 +16,7 @@ class Mixup(Method[Any]):
     """
 
     tasks = ("classification", "segmentation")
+    mixes = True
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ class DeepLabV3Plus(nn.Module):
         if not fine:
             raise ValueError(
                 f'model.decoder="deeplabv3plus" needs a stage of four times the last one\'s'
-                f" resolution, and {arch!r} has none: choose model.decoder=\"upernet\""
+                f' resolution, and {arch!r} has none: choose model.decoder="upernet"'
             )
         self.fine = fine[0]
         channels = [0, 0, stages[self.fine].channels, last.channels]
@@ -248,5 +248,7 @@ def _size(maps: Tensor) -> tuple[int, int]:
 def _multiple(width: int, of: int) -> int:
     """The width. Raises ValueError where it is no multiple."""
     if width % of:
-        raise ValueError(f"model.width={width} should be a multiple of {of}, the groups of its norm")
+        raise ValueError(
+            f"model.width={width} should be a multiple of {of}, the groups of its norm"
+        )
     return width

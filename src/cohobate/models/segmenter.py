@@ -80,9 +80,7 @@ class Segmenter(nn.Module):
         if high or wide:
             inputs = F.pad(inputs, (0, wide, 0, high))
         taps = [stage.tap for stage in self.stages]
-        return self.encoder.net.forward_intermediates(
-            inputs, indices=taps, intermediates_only=True
-        )
+        return self.encoder.net.forward_intermediates(inputs, indices=taps, intermediates_only=True)
 
     def classified(self, maps: Tensor, images: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of a decoder's map, at the size of the images, float32."""
