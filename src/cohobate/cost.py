@@ -53,7 +53,8 @@ def _supervised_macs(method: Method, size: int) -> int:
     if not any(p.requires_grad for p in network.parameters()):
         network.requires_grad_(True)
     images = torch.empty(ROWS, 3, size, size, device="meta")
-    targets, ids = torch.zeros(2, ROWS, dtype=torch.int64, device="meta")
+    targets = network.noise_targets(ROWS, size, torch.Generator()).to("meta")
+    ids = torch.zeros(ROWS, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counted:
         total(network.losses(Batch(images, targets, ids)).values()).backward()
     return counted.get_total_flops() // 2 // ROWS

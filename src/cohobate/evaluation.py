@@ -32,6 +32,7 @@ from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
+from cohobate.tasks import TASKS
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
 from cohobate.transfer import LinearScores
 
@@ -159,6 +160,8 @@ def evaluate(
     """
     trained = open_network(source, overrides)
     split = trained.split(wanted.split)
+    if not TASKS[trained.config.task].answers:
+        return _scored(source, trained, wanted, display)
     teacher = _teacher(trained, wanted.teacher)
     others = {name: _other(name, split, trained.data.size) for name in wanted.ood}
     corrupted = wanted.corrupted and Corrupted(
@@ -184,6 +187,34 @@ def evaluate(
         on={name: _on_another(stand, name, wanted) for name in wanted.on},
         classes=scoring.by_class(logits, targets, trained.data.classes),
         confusion=scoring.confusion(logits, targets).tolist(),
+    )
+
+
+def _scored(source: str, trained: Trained, wanted: Wanted, display: Lines) -> Evaluation:
+    """The scores alone, of a task whose images are not answered as a whole. Raises ValueError."""
+    given = {
+        name: getattr(wanted, name) for name in ("teacher", "on", "robustness", "corrupted", "ood")
+    }
+    if strange := [f"--{name}" for name, value in given.items() if value]:
+        raise ValueError(
+            f"{source} is a run of task={trained.config.task}, and {strange[0]} is for classification:"
+            " leave it out"
+        )
+    stand, split = Stand(trained, display), trained.split(wanted.split)
+    task, config = TASKS[trained.config.task], trained.config
+    batches = task.eval_loader(
+        split, size=trained.data.size, device=stand.fabric.device, workers=config.data.workers
+    )
+    batches = display.track(f"{wanted.split}: {len(split):,} images", batches)
+    return Evaluation(
+        network=source,
+        data=trained.data.name,
+        split=wanted.split,
+        images=len(split),
+        size=trained.data.size,
+        fingerprint=split.fingerprint(),
+        environment=environment(stand.machine),
+        scores=task.evaluate(stand.network, batches, stand.fabric.autocast()),
     )
 
 
