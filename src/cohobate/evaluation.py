@@ -166,6 +166,11 @@ def evaluate(
     )
     stand = Stand(trained, display)
     targets, logits = split.targets, stand.logits(wanted.split, split)
+    if lost := int((~logits.isfinite().all(1)).sum()):
+        raise ValueError(
+            f"{source} says of {lost} of {len(split)} images what is no number: its weights are"
+            " damaged, or its training diverged"
+        )
     return Evaluation(
         network=source,
         data=trained.data.name,
