@@ -196,12 +196,13 @@ def test_what_is_not_installed_is_said_with_what_installs_it(run, cohobate, monk
     )
 
 
-def test_a_network_that_cannot_be_exported(run, cohobate, monkeypatch):
+@pytest.mark.parametrize("part", ["export", "save", "load"])
+def test_a_network_that_cannot_be_exported(run, cohobate, monkeypatch, part):
     def fail(*_, **__):
         raise RuntimeError("batch was specialised\nto 2")
 
     folder = run()
-    monkeypatch.setattr("torch.export.export", fail)
+    monkeypatch.setattr(f"torch.export.{part}", fail)
     ran = cohobate("export", folder, "--format", "torch-export")
     assert ran.code == 2
     assert (
