@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cohobate.analysis import embedding, robustness
-from cohobate.analysis.comparison import label
+from cohobate.analysis.groups import label
 from cohobate.analysis.portrait import Analysis, Portrait, portrait
 from cohobate.analysis.prints import write_figures
 from cohobate.analysis.report import write_analysis

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cohobate import catalogue
 from cohobate.analysis import comparison, tables
-from cohobate.analysis.comparison import methods
+from cohobate.analysis.groups import methods
 from cohobate.analysis.runs import Run
 from cohobate.build import find_method
 from cohobate.display import number
@@ -45,9 +45,10 @@ def row(run: Run, table: Path | None) -> Row:
     if not runs:
         raise ValueError(f"--table {table} holds no runs: give the --out of a `cohobate compare`")
     found = comparison.compare(runs)
-    for group, cells in zip(found.groups, tables.cells(found)):
+    columns = tables.columns(found)
+    for group, cells in zip(found.groups, tables.cells(found, columns)):
         if group.settings == run.settings:
-            return tables.headings(), cells
+            return tables.headings(columns), cells
     raise ValueError(f"--table {table} compares other runs than {run.path}: their settings differ")
 
 

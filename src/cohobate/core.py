@@ -37,6 +37,12 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
     return ValueError(f"unknown {what} {value!r}: {hint}{where}")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`; `classes` and `processes` where `what` ends in an s."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
 def require(setting: str, extra: str, packages: Iterable[str]) -> None:
     """Raises ValueError where a package that a setting needs, of an extra of ours, is not installed."""
     for package in packages:
@@ -208,8 +214,12 @@ class Method(nn.Module, ABC, Generic[M]):
     """The augmentations that make the other views of the first one; else each is of the image."""
     companions: int = 0
     """Images of the same class wanted with each image."""
+    min_batch_size: int = 1
+    """Anchors that a process's batch needs, so that no term is zero whatever the network says."""
     repeats: bool = False
     """Whether the first half of every batch is the second half of the batch before, once more."""
+    mixes: bool = False
+    """Whether it owns its mixing: `mix` is then set by it, as its options say."""
     mix: Mixing | None = None
     """The mixing that this method owns; else the run file's [mix] applies."""
     kept_by: str = ""

@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, gallery, sweeps
+from cohobate.analysis import figures, gallery, sweeps, tables
 from cohobate.analysis.calibration import BINS
-from cohobate.analysis.comparison import Comparison, differing, percent
+from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
-from cohobate.analysis.runs import flat, shown
-from cohobate.analysis.tables import COLUMNS
+from cohobate.analysis.runs import shown
+from cohobate.analysis.setup import Setup
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -24,7 +24,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-PAGES.filters |= {"shown": shown, "flat": flat}
+PAGES.filters["shown"] = shown
 
 
 def write_report(
@@ -32,15 +32,17 @@ def write_report(
 ) -> Path:
     """Writes the page and returns its path. `intro` is plain text; `command` makes the page anew."""
     drawn = {
+        "differences": figures.differences(comparison),
         "scores": figures.scores(comparison),
+        "cost": figures.accuracy_and_cost(comparison),
         "learning-curves": figures.learning_curves(comparison),
     }
+    drawn = {name: figure for name, figure in drawn.items() if figure}
     terms = {f"term-{i}": each for i, each in enumerate(figures.loss_terms(comparison).values())}
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
     drawn |= {names[method]: each for method, each in grids.items()}
-    settings = comparison.runs[0].settings
-    apart = differing([run.settings for run in comparison.runs])
+    labelled = [(group.label, run) for group in comparison.groups for run in group.runs]
     return _write(
         path,
         "report.html",
@@ -49,12 +51,11 @@ def write_report(
         intro=intro,
         command=command,
         comparison=comparison,
-        columns=COLUMNS,
+        columns=tables.columns(comparison),
         styles=figures.styles(comparison),
         terms=list(terms),
         sweeps=names,
-        apart=apart,
-        shared={name: value for name, value in settings.items() if name not in apart},
+        setup=Setup.of(labelled),
     )
 
 

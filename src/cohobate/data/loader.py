@@ -87,6 +87,7 @@ class TrainLoader:
 class EvalLoader:
     """The images of a split once, in order, as they are; photographs by their central square.
 
+    share: of a photograph's short side, that which the square takes.
     Process `rank` of `world` takes every `world`-th image; of fewer images than processes each
     takes all, so that nobody has none to score, and means over all stay. The last batch may be
     smaller.
@@ -102,6 +103,7 @@ class EvalLoader:
         batch_size: int,
         device: torch.device | str = "cpu",
         workers: int | None = None,
+        share: float = EVALUATED,
         rank: int = 0,
         world: int = 1,
     ):
@@ -113,7 +115,7 @@ class EvalLoader:
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
             self.source = _Memory(split.images.to(self.device))
         else:
-            files = _Files(split.images, size, share=EVALUATED)
+            files = _Files(split.images, size, share=share)
             self.source = _Workers(files, self.device, workers, lasting=False)
 
     def __len__(self) -> int:
