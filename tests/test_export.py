@@ -138,7 +138,7 @@ def test_the_card_holds_the_row_of_a_comparison(run, cohobate, tmp_path):
     mine = tmp_path / "study/runs/label_smoothing/seed1"
     ran = cohobate("export", mine, "--format", "torch-export", "--table", tmp_path / "study")
     assert ran.code == 0, ran.err
-    lines = (tmp_path / "study/table.md").read_text().splitlines()
+    lines = (tmp_path / "study/comparison.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| label"))
     card = (mine / "torch-export" / "README.md").read_text()
     assert "±" in row
