@@ -156,7 +156,7 @@ def hovered(page, figure):
     area = page.locator(f"#{figure} .nsewdrag").first
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
-    for down, right in product(np.linspace(0.02, 0.98, 16), np.linspace(0.02, 0.98, 32)):
+    for down, right in product(np.linspace(0.01, 0.99, 16), np.linspace(0.01, 0.99, 32)):
         page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"])
         if text := page.evaluate(SAID, figure):
             return text
