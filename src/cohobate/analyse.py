@@ -209,7 +209,8 @@ def _alike(sitters: Sequence[Sitter], scene: Scene, display: Lines) -> list[Simi
         f"similarity of {len(pairs)} pairs on {len(drawn)} images",
         _batches(trained, drawn, SIMILAR),
     )
-    return similarities(networks, pairs, batches)
+    found = similarities(networks, pairs, batches)
+    return [replace(each, other=each.other.removesuffix(f" of {each.one}")) for each in found]
 
 
 def _pictured(confusion: Confusion, trained: Trained, split: Split) -> Confusion:

@@ -229,5 +229,6 @@ def heads(portrait: Portrait, style: Style) -> go.Figure:
             },
             hovertemplate="%{y}, class and rotation: %{x:.2f} %<extra></extra>",
         )
-    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    figure.update_layout(margin_l=92)  # that panels have their bars below each other
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=False)
     return figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100])

@@ -57,7 +57,7 @@ def similarity(found: Similarity) -> go.Figure:
     values = found.values
     across = [f"stage {place}" for place, _ in enumerate(values[0], start=1)]
     down = [f"stage {place}" for place, _ in enumerate(values, start=1)]
-    figure = blank(wrapped(found.other), wrapped(found.one), height=130 + 46 * len(down))
+    figure = blank("", height=60 + 46 * len(down))
     figure.add_heatmap(
         z=values,
         x=across,

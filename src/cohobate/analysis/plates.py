@@ -15,6 +15,8 @@ from cohobate.analysis.portrait import Analysis, Portrait
 BLUES = LinearSegmentedColormap.from_list("blues", ["#f7fafc", "#0072B2"])
 CELL = 0.72
 """Inches of a picture among others."""
+GAP = 0.14
+"""Inches between two lines of pictures, for a title."""
 
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
@@ -72,7 +74,7 @@ def similarity(analysis: Analysis) -> Figure:
     """A panel a pair of networks: CKA of the stages of one (down) and of the other (across)."""
     figure, panels = grid(len(analysis.similarities), size=(3.2, 3.2))
     for axes, found in zip(panels, analysis.similarities):
-        table(axes, found.values, 1)
+        table(axes, found.values, 1, ".2f")
         axes.set_xlabel(f"stages of {plain(found.other, 30)}")
         axes.set_ylabel(f"stages of {plain(found.one, 30)}")
         axes.set_xticks(range(len(found.values[0])), range(1, len(found.values[0]) + 1))
@@ -91,32 +93,31 @@ def temperature(analysis: Analysis) -> Figure:
     figure, panels = grid(len(titles), size=(4, 1.4 + 0.4 * len(pairs)))
     for axes, (name, title) in zip(panels, titles.items()):
         values = [getattr(found, name) for _, found in pairs]
-        table(axes, values, max(map(max, values)))
+        table(axes, values, max(map(max, values)), ".2g")
         axes.set_aspect("auto")
         axes.set_xticks(range(len(values[0])), [f"{t:g}" for t in pairs[0][1].temperatures])
-        axes.set_yticks(
-            range(len(pairs)), [plain(label, 24) for label, _ in pairs], fontsize="small"
-        )
+        known = [plain(label, 24) for label, _ in pairs] if axes is panels[0] else []
+        axes.set_yticks(range(len(known)), known, fontsize="small")
         axes.set_xlabel("temperature")
         titled(axes, title)
     return figure
 
 
-def table(axes: Axes, values: Sequence[Sequence[float | None]], top: float) -> None:
+def table(axes: Axes, values: Sequence[Sequence[float | None]], top: float, form: str) -> None:
     """Numbers on colours from 0 to `top`; a dash where there is none."""
     known = [[value or 0 for value in line] for line in values]
     axes.imshow(known, cmap=BLUES, vmin=0, vmax=1.5 * top)
     axes.grid(visible=False)
     for down, line in enumerate(values):
         for across, value in enumerate(line):
-            text = "–" if value is None else f"{value:.2g}"
+            text = "–" if value is None else f"{value:{form}}"
             axes.text(across, down, text, ha="center", va="center", fontsize="small")
 
 
 def mixtures(portrait: Portrait, names: Sequence[str]) -> Figure:
     """A line a mixture: the two images, the mixture, and the likeliest class of each head."""
     rows = [mixed.pictures for mixed in portrait.mixtures]
-    figure, panels = _pictures(rows, extra=2.6)
+    figure, panels = _pictures(rows, right=2.6)
     for line, mixed in zip(panels, portrait.mixtures):
         first, second = (plain(names[number], 12) for number in mixed.classes)
         line[0].set_title(f"{mixed.weight:.2f} {first}", fontsize=6, pad=2)
@@ -144,7 +145,7 @@ def attention(portrait: Portrait, names: Sequence[str]) -> Figure:
         for seen in portrait.looked
         for look in seen.looks
     ]
-    figure, panels = _pictures(rows, extra=0.9)
+    figure, panels = _pictures(rows, left=0.95)
     for line, text in zip(panels, said):
         line[0].text(
             -0.1, 0.5, text, transform=line[0].transAxes, ha="right", va="center", fontsize=6
@@ -155,11 +156,20 @@ def attention(portrait: Portrait, names: Sequence[str]) -> Figure:
     return figure
 
 
-def _pictures(rows: Sequence[Sequence[str]], extra: float) -> tuple[Figure, list[list[Axes]]]:
-    """Pictures in lines, with `extra` inches for text; a gap where there is none."""
+def _pictures(
+    rows: Sequence[Sequence[str]], *, left: float = 0, right: float = 0
+) -> tuple[Figure, list[list[Axes]]]:
+    """Pictures in lines, with inches for text beside them; a gap where there is none."""
     across = max(map(len, rows))
-    figure = Figure((CELL * across + extra, (CELL + 0.12) * len(rows)), layout="constrained")
-    places = figure.subplots(len(rows), across, squeeze=False)
+    width, height = CELL * across + left + right, (CELL + GAP) * len(rows) + GAP
+    figure = Figure((width, height))
+    edges = {"left": left / width, "right": 1 - right / width, "bottom": 0, "top": 1 - GAP / height}
+    places = figure.subplots(
+        len(rows),
+        across,
+        squeeze=False,
+        gridspec_kw={**edges, "wspace": 0.05, "hspace": GAP / CELL},
+    )
     for line, found in zip(places, rows):
         padded = [*found[:-1], *[""] * (across - len(found)), found[-1]]
         for axes, uri in zip(line, padded):

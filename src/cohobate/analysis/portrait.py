@@ -119,6 +119,12 @@ class Analysis:
         """The portraits of methods that have more heads than their network's."""
         return [portrait for portrait in self.portraits if len(portrait.heads) > 1]
 
+    @property
+    def depth(self) -> int:
+        """Stages of the deepest network of which there are pictures."""
+        looks = [look for each in self.portraits for seen in each.looked for look in seen.looks]
+        return max((len(look.pictures) for look in looks), default=0)
+
 
 def portrait(label: str, folder: str, seen: Outputs, temperatures: Sequence[float]) -> Portrait:
     """The portrait of a network by what it says of images."""

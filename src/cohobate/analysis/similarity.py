@@ -25,7 +25,7 @@ class Similarity:
 
     @property
     def title(self) -> str:
-        return f"{self.one} and {self.other}"
+        return f"{self.one} (down), {self.other} (across)"
 
 
 def hsic(one: Tensor, other: Tensor) -> Tensor:
