@@ -76,9 +76,10 @@ def look(
         gradients = torch.autograd.grad(score, list(outputs.values()), allow_unused=True)
     cam = None
     for (place, output), gradient in zip(outputs.items(), gradients):
-        if gradient is not None and bool(gradient.any()):
-            like = trace.stages[place]
-            cam = grad_cam(as_map(output.detach(), like), as_map(gradient, like))
+        like = trace.stages[place]
+        slope = None if gradient is None else as_map(gradient, like)
+        if slope is not None and bool(slope.any()):
+            cam = grad_cam(as_map(output.detach(), like), slope)
     return trace.logits.detach(), [attention(f.detach()) for f in trace.stages], cam
 
 

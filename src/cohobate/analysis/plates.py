@@ -77,9 +77,13 @@ def similarity(analysis: Analysis) -> Figure:
         table(axes, found.values, 1, ".2f")
         axes.set_xlabel(f"stages of {plain(found.other, 30)}")
         axes.set_ylabel(f"stages of {plain(found.one, 30)}")
-        axes.set_xticks(range(len(found.values[0])), range(1, len(found.values[0]) + 1))
-        axes.set_yticks(range(len(found.values)), range(1, len(found.values) + 1))
+        axes.set_xticks(range(len(found.values[0])), _numbers(found.values[0]))
+        axes.set_yticks(range(len(found.values)), _numbers(found.values))
     return figure
+
+
+def _numbers(values: Sequence[object]) -> list[str]:
+    return [str(place) for place, _ in enumerate(values, start=1)]
 
 
 def temperature(analysis: Analysis) -> Figure:

@@ -56,7 +56,8 @@ def compared(student: Classifier, teacher: Classifier, batches: Iterable[Batch])
     student.eval()
     teacher.eval()
     rows = [(student(b.images), teacher(b.images), b.targets) for b in batches]
-    return softness(*map(torch.cat, zip(*rows)))
+    first, second, targets = map(torch.cat, zip(*rows))
+    return softness(first, second, targets)
 
 
 def _share(hits: Tensor) -> float:
