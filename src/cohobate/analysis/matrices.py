@@ -47,7 +47,12 @@ def confusion(portrait: Portrait, names: Sequence[str]) -> go.Figure:
         xgap=1 if named else 0,
         ygap=1 if named else 0,
     )
-    axis: dict[str, Any] = {"type": "category", "showgrid": False, "showticklabels": named}
+    axis: dict[str, Any] = {
+        "type": "category",
+        "showgrid": False,
+        "showticklabels": named,
+        "ticks": "",
+    }
     figure.update_xaxes(tickangle=-45 if max(map(len, names)) > 2 else 0, **axis)
     return figure.update_yaxes(autorange="reversed", **axis)
 
