@@ -40,6 +40,27 @@ for (const button of document.querySelectorAll("th button")) {
   };
 }
 
+// A dot on a map shows its image, cut out of the sheet of all of them.
+const sheet = document.getElementById("sheet");
+const peek = document.getElementById("peek");
+for (const id of sheet ? Object.keys(figures).filter((name) => name.startsWith("map-")) : []) {
+  const place = document.getElementById(id);
+  place.on("plotly_hover", ({ event, points: [{ customdata }] }) => {
+    const { side, columns } = sheet.dataset;
+    const zoom = 96 / side;
+    const [row, column] = [Math.floor(customdata[1] / columns), customdata[1] % columns];
+    const left = event.clientX + 130 > innerWidth ? event.clientX - 120 : event.clientX + 16;
+    Object.assign(peek.style, {
+      left: `${left}px`, top: `${event.clientY + 16}px`, width: "96px", height: "96px",
+      backgroundImage: `url(${sheet.src})`,
+      backgroundSize: `${columns * side * zoom}px auto`,
+      backgroundPosition: `${-column * 96}px ${-row * 96}px`,
+    });
+    peek.hidden = false;
+  });
+  place.on("plotly_unhover", () => { peek.hidden = true; });
+}
+
 // Where a number comes from: told under the pointer, the finger or the focus.
 const source = document.getElementById("source");
 const tell = ({ target }) => {
