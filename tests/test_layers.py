@@ -8,15 +8,15 @@ import cohobate
 
 PACKAGE = Path(cohobate.__file__).parent
 LAYERS = [
-    {"core"},
+    {"core", "followed"},
     {"losses", "distributed", "words"},
     {"models"},
     {"modules"},
     {"methods"},
     {"data", "evaluate", "cost"},
-    {"tasks"},
-    {"optim", "interrupt", "rundir", "display", "watch", "weights", "fast"},
-    {"engine", "tables"},
+    {"tasks", "lineage"},
+    {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
+    {"engine", "ending", "tables"},
     {"config"},
     {"stages"},
     {"build", "machine"},
@@ -25,9 +25,9 @@ LAYERS = [
     {"scene", "sitters"},
     {"scores"},
     {"train", "transfer", "explain", "analyse", "stopwatch"},
-    {"study", "bench", "catalogue"},
+    {"bench", "budget", "catalogue", "jobs"},
+    {"study"},
     {"demo"},
-    {"ending"},
     {"cli"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

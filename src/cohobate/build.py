@@ -44,6 +44,11 @@ def find_method(name: str) -> type[Method]:
     return kind
 
 
+def asked(name: str) -> set[str]:
+    """What a method's class asks for by name: its options, its teacher, and how many images there are."""
+    return {*inspect.signature(find_method(name)).parameters}
+
+
 def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
     """All keyword options of a class, the given ones checked against its signature.
 
@@ -87,7 +92,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     for number, stage in enumerate(config.before or (), start=1):
         try:
             typed, told = _resolve(stage)
-            located(config.stage(number), Path())
+            located(config.stage(number), Path(), "no [[before]] stage comes before this one")
         except ValueError as error:
             raise ValueError(f"before.{number}: {error}") from error
         before.append(typed)
@@ -249,7 +254,7 @@ def method(
     if "teacher" in given:
         wanted = get_type_hints(kind.__init__)["teacher"]
         given["teacher"] = find_teacher(str(given["teacher"]), data, wanted)
-    if "samples" in inspect.signature(kind).parameters:
+    if "samples" in asked(config.method.name):
         given["samples"] = len(data.train)
     built = kind(network, **given)
     if config.mix:

@@ -36,6 +36,12 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
     return ValueError(f"unknown {what} {value!r}: {hint}{where}")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`; `classes` and `processes` where `what` ends in an s."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)
@@ -199,6 +205,8 @@ class Method(nn.Module, ABC, Generic[M]):
     """Images of the same class wanted with each image."""
     repeats: bool = False
     """Whether the first half of every batch is the second half of the batch before, once more."""
+    mixes: bool = False
+    """Whether it owns its mixing: `mix` is then set by it, as its options say."""
     mix: Mixing | None = None
     """The mixing that this method owns; else the run file's [mix] applies."""
     kept_by: str = ""

@@ -89,8 +89,11 @@ def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     return Trained(run, config, network, data)
 
 
-def record_data(run: RunDir, data: ImageSet) -> None:
-    """Writes which images are in which split, so that a later look sees what has changed."""
+def record_data(run: RunDir, data: ImageSet) -> dict[str, str]:
+    """Writes which images are in which split, so that a later look sees what has changed.
+
+    Returns the fingerprint of each split.
+    """
     splits = {name: getattr(data, name) for name in SPLITS}
     facts = {
         name: {"images": len(split), "fingerprint": split.fingerprint(), "files": split.names()}
@@ -98,6 +101,7 @@ def record_data(run: RunDir, data: ImageSet) -> None:
         if split is not None
     }
     run.write(run.splits, json.dumps(facts, indent=1) + "\n")
+    return {name: str(each["fingerprint"]) for name, each in facts.items()}
 
 
 def check_data(run: RunDir, data: ImageSet) -> None:

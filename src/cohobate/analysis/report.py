@@ -12,13 +12,12 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, gallery, sweeps
+from cohobate.analysis import figures, gallery, sweeps, tables
 from cohobate.analysis.calibration import BINS
 from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
 from cohobate.analysis.runs import Run, shown
 from cohobate.analysis.setup import Setup
-from cohobate.analysis.tables import COLUMNS
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -35,9 +34,12 @@ def write_report(
 ) -> Path:
     """Writes the page and returns its path. `intro` is plain text; `command` makes the page anew."""
     drawn = {
+        "differences": figures.differences(comparison),
         "scores": figures.scores(comparison),
+        "cost": figures.accuracy_and_cost(comparison),
         "learning-curves": figures.learning_curves(comparison),
     }
+    drawn = {name: figure for name, figure in drawn.items() if figure}
     terms = {f"term-{i}": each for i, each in enumerate(figures.loss_terms(comparison).values())}
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
@@ -51,7 +53,7 @@ def write_report(
         intro=intro,
         command=command,
         comparison=comparison,
-        columns=COLUMNS,
+        columns=tables.columns(comparison),
         styles=figures.styles(comparison),
         terms=list(terms),
         sweeps=names,

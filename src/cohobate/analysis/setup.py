@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cohobate.analysis.comparison import differing
+from cohobate.analysis.groups import differing
 from cohobate.analysis.runs import Run, flat
 
 FILES = ("config.toml", "environment.json")

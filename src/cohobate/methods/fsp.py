@@ -37,7 +37,7 @@ class FSP(Method[Classifier]):
         if len(self.pairs) < 2:
             few = model if len(mine) < 2 else teacher
             raise ValueError(
-                f"{few.spec['arch']!r} has one stage that timm can tap, and this method wants what"
+                f"{few.name!r} has one stage that timm can tap, and this method wants what"
                 " lies between two: choose another network (`cohobate models NAME` prints the"
                 " stages of one)"
             )

@@ -8,7 +8,7 @@ from cohobate.modules.connector import Connector
 from cohobate.modules.discriminator import Discriminator
 from cohobate.modules.exits import Exits
 from cohobate.modules.frozen import EMA, Frozen, frozen_keys
-from cohobate.modules.memory import Memory, memory_keys
+from cohobate.modules.memory import Memory, check_memories, memory_keys
 from cohobate.modules.swa import SWA
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Frozen",
     "Memory",
     "PyramidTeacher",
+    "check_memories",
     "frozen_keys",
     "memory_keys",
 ]
