@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cohobate.analysis import attention, embedding, mixtures, robustness, softness
 from cohobate.analysis.confusion import Confusion
-from cohobate.analysis.heads import STUDENT, accuracies, teacher_of, traced
+from cohobate.analysis.heads import STUDENT, accuracies, has_more, teacher_of, traced
 from cohobate.analysis.pictures import picture, sheet, without
 from cohobate.analysis.portrait import Analysis, Portrait, portrait
 from cohobate.analysis.prints import write_figures
@@ -83,7 +83,7 @@ def _missing(found: Analysis, curves: bool) -> list[str]:
     """A sentence for each section that was wanted and has nothing to show."""
     there = {
         "curves": curves,
-        "heads": any(len(each.heads) > 1 for each in found.portraits),
+        "heads": bool(found.headed),
         "mixtures": any(each.mixtures for each in found.portraits),
         "attention": any(each.looked for each in found.portraits),
         "similarity": bool(found.similarities),
@@ -159,7 +159,7 @@ def _question(
     device = next(network.parameters()).device
     method.to(device)
     drawn, size = split.take(scene.drawn), trained.config.eval.batch_size
-    if wanted.wants("heads"):
+    if wanted.wants("heads") and has_more(method):
         batches = display.track(
             f"{sitter.label}: heads on {len(drawn)} images", _batches(trained, drawn, size)
         )

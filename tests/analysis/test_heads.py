@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cohobate.analysis.heads import accuracies, say, say_joint, teacher_of, traced
+from cohobate.analysis.heads import accuracies, has_more, say, say_joint, teacher_of, traced
 from cohobate.core import Batch
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
@@ -44,7 +44,10 @@ def test_teachers_are_asked_last(images):
     assert list(traced(kd)) == ["network", "teacher"]
     torch.testing.assert_close(say(kd, images)["teacher"], teacher(images))
     assert teacher_of(frskd) is None
-    assert list(say(METHODS["dml"](network()).eval(), images)) == ["network", "peer 1"]
+    dml, alone = METHODS["dml"](network()).eval(), METHODS["supervised"](network()).eval()
+    assert list(say(dml, images)) == ["network", "peer 1"]
+    assert list(say(alone, images)) == ["network"]
+    assert [has_more(each) for each in (frskd, kd, dml, alone)] == [True, True, True, False]
 
 
 @torch.no_grad()

@@ -40,6 +40,8 @@ def test_a_sheet_holds_its_images_row_by_row():
         assert np.abs(middle - 255 * grey).max() < 6
     small = sheet(torch.rand(3, 3, 8, 8))
     assert (small.side, opened(small.picture).size) == (8, (16, 16))
+    many = sheet(torch.rand(1, 3, 48, 48).expand(4000, 3, 48, 48))
+    assert (many.side, many.columns) == (24, 64)  # as large as a sheet of 1,000
 
 
 def test_numbers_are_written_without_pictures():

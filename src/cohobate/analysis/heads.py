@@ -35,6 +35,11 @@ def teacher_of(method: Method) -> Classifier | None:
     return network if isinstance(network, Classifier) else None
 
 
+def has_more(method: Method) -> bool:
+    """Whether a method has more heads than its network's."""
+    return bool(_parts(method) or len(getattr(method, "peers", ())) or teacher_of(method))
+
+
 def traced(method: Method) -> dict[str, Callable[[Tensor], Trace]]:
     """Whatever of a method has maps of stages, by name: from images (B, 3, H, W) to a trace.
 

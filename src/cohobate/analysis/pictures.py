@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from io import BytesIO
+from math import ceil, sqrt
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 START = "data:image/jpeg;base64,"
 QUALITY = 85
 LARGEST = 48
-"""Pixels of a thumbnail's side, at most: a thousand of them are about two megabytes."""
+"""Pixels of a thumbnail's side, at most."""
+CELLS = 1000
+"""Thumbnails of that side on a sheet, about two megabytes; of more, each is smaller."""
 HEAT = "inferno"
 """Matplotlib's name for colours that rise evenly in brightness, whoever looks."""
 
@@ -48,9 +51,9 @@ def overlay(image: Tensor, heat: Tensor, side: int) -> str:
 
 def sheet(images: Tensor) -> Sheet:
     """Thumbnails of images (N, 3, H, W) in [0, 1], N of one or more, in a picture about as wide as high."""
-    side = min(LARGEST, images.shape[-1])
+    side = min(images.shape[-1], LARGEST, int(LARGEST * sqrt(CELLS / len(images))))
     small = _resized(images, side)
-    columns = int(np.ceil(np.sqrt(len(small))))
+    columns = ceil(sqrt(len(small)))
     rows = -(-len(small) // columns)
     small = torch.cat([small, small.new_zeros(rows * columns - len(small), 3, side, side)])
     grid = small.view(rows, columns, 3, side, side).permute(2, 0, 3, 1, 4)

@@ -62,7 +62,7 @@ class Portrait:
     What is asked of fewer images, or not of every network, is empty or None where it was not wanted
     or cannot be had.
     points: (x, y, class) on the map, of the images of the chosen classes, the class by its place among these.
-    heads: of all heads of the method, on the drawn images. looked: where networks look on some images.
+    heads: of all heads of the method, where it has more than its network's, on the drawn images. looked: where networks look on some images.
     mixtures: that the method learns from. softness: of the network and its teacher.
     """
 
@@ -117,7 +117,7 @@ class Analysis:
     @property
     def headed(self) -> list[Portrait]:
         """The portraits of methods that have more heads than their network's."""
-        return [portrait for portrait in self.portraits if len(portrait.heads) > 1]
+        return [portrait for portrait in self.portraits if portrait.heads]
 
     @property
     def depth(self) -> int:

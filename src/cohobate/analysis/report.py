@@ -79,7 +79,6 @@ def write_analysis(
     if comparison is not None and "curves" in analysis.only:
         drawn["learning-curves"] = figures.learning_curves(comparison)
         terms = {f"term-{i}": e for i, e in enumerate(figures.loss_terms(comparison).values())}
-    if comparison is not None and "temperature" in analysis.only:
         grids = {f"sweep-{i}": e for i, e in enumerate(sweeps.figures(comparison).items())}
     drawn |= terms | {name: figure for name, (_, figure) in grids.items()}
     portraits = analysis.portraits

@@ -40,21 +40,19 @@ for (const button of document.querySelectorAll("th button")) {
   };
 }
 
-// A dot on a map shows its image, cut out of the sheet of all of them.
-const sheet = document.getElementById("sheet");
+// A dot on a map shows its image: the sheet of all of them, moved behind a window of one.
 const peek = document.getElementById("peek");
-for (const id of sheet ? Object.keys(figures).filter((name) => name.startsWith("map-")) : []) {
+const side = 96;
+for (const id of peek ? Object.keys(figures).filter((name) => name.startsWith("map-")) : []) {
   const place = document.getElementById(id);
-  place.on("plotly_hover", ({ event, points: [{ customdata }] }) => {
-    const { side, columns } = sheet.dataset;
-    const zoom = 96 / side;
-    const [row, column] = [Math.floor(customdata[1] / columns), customdata[1] % columns];
-    const left = event.clientX + 130 > innerWidth ? event.clientX - 120 : event.clientX + 16;
-    Object.assign(peek.style, {
-      left: `${left}px`, top: `${event.clientY + 16}px`, width: "96px", height: "96px",
-      backgroundImage: `url(${sheet.src})`,
-      backgroundSize: `${columns * side * zoom}px auto`,
-      backgroundPosition: `${-column * 96}px ${-row * 96}px`,
+  place.on("plotly_hover", ({ event, points: [{ customdata: [, cell] }] }) => {
+    const { columns } = peek.dataset;
+    const left = event.clientX + side + 32 > innerWidth ? event.clientX - side - 24 : event.clientX + 16;
+    Object.assign(peek.style, { left: `${left}px`, top: `${event.clientY + 16}px` });
+    Object.assign(peek.firstChild.style, {
+      width: `${columns * side}px`,
+      left: `${-side * (cell % columns)}px`,
+      top: `${-side * Math.floor(cell / columns)}px`,
     });
     peek.hidden = false;
   });
