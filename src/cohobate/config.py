@@ -12,7 +12,7 @@ import tomli_w
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cohobate.core import Count, unknown
+from cohobate.core import Count, counted, unknown
 from cohobate.optim import Recipe
 from cohobate.tables import inherit, numbered, own, unnumbered
 
@@ -233,7 +233,7 @@ def _inside(table: dict[str, Any], path: Sequence[str], given: str) -> dict[str,
         stages = stages if isinstance(stages, dict) else {}
         if len(path) < 2 or path[1] not in stages:
             raise ValueError(
-                f"{given}: this run has {len(stages)} [[before]] tables; before.1.KEY=VALUE sets"
+                f"{given}: this run has {counted(len(stages), '[[before]] table')}; before.1.KEY=VALUE sets"
                 " something of the first"
             )
         table, path = stages[path[1]], path[2:]

@@ -107,7 +107,8 @@ CUT = """() => [...document.querySelectorAll(".plot")].flatMap((plot) => {
   return texts.filter(([, r]) => r.width && (r.left < box.left - 1 || r.right > box.right + 1)).map(([text]) => `${plot.id}: ${text}`);
 })"""
 OVERLAPS = """() => [...document.querySelectorAll(".plot")].flatMap((plot) => [".xtick", ".ytick"].flatMap((tick) => {
-  const boxes = [...plot.querySelectorAll(`${tick} text`)].map((text) => text.getBoundingClientRect());
+  const level = [...plot.querySelectorAll(`${tick} text`)].filter((text) => !text.getAttribute("transform")?.includes("rotate"));
+  const boxes = level.map((text) => text.getBoundingClientRect());
   const meet = (a, b) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
   return boxes.filter((a, i) => boxes.some((b, j) => i < j && meet(a, b))).map(() => `${plot.id} ${tick}`);
 }))"""
