@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -152,13 +151,17 @@ def test_the_table_sorts_by_every_column(visit, name):
             assert numbers == sorted(numbers, reverse=order == "descending")
 
 
+PLACES = """id => [...document.querySelectorAll(`#${id} .cartesianlayer :is(.scatterlayer, .barlayer, .heatmaplayer) :is(path, image)`)]
+  .slice(0, 20).map((mark) => mark.getBoundingClientRect())
+  .flatMap((box) => [0, 0.1, 0.5].flatMap((x) => [0, 0.5, 1].map((y) => [box.x + x * box.width, box.y + y * box.height])))"""
+
+
 def hovered(page, figure):
-    """What the first mark says that the pointer meets on its way over a figure."""
-    area = page.locator(f"#{figure} .nsewdrag").first
-    area.scroll_into_view_if_needed()
-    box = area.bounding_box()
-    for down, right in product(np.linspace(0.01, 0.99, 16), np.linspace(0.01, 0.99, 32)):
-        page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"])
+    """What a mark says under the pointer: the corners of a line are its ends, the middle of a dot is the dot."""
+    page.locator(f"#{figure}").scroll_into_view_if_needed()
+    for x, y in page.evaluate(PLACES, figure):
+        page.mouse.move(x, y)
+        page.wait_for_timeout(80)  # Plotly looks where the pointer is every 50 ms
         if text := page.evaluate(SAID, figure):
             return text
     return None
