@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cohobate import build, fast, transfer
 from cohobate import config as settings
-from cohobate.analyse import draw
 from cohobate.analysis import detection, scoring, stress
 from cohobate.analysis.detection import Detection
 from cohobate.analysis.embedding import outputs
@@ -32,6 +31,7 @@ from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
+from cohobate.scene import draw
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
 from cohobate.transfer import LinearScores
 
