@@ -22,6 +22,7 @@ LAYERS = [
     {"build", "machine"},
     {"teachers", "recall"},
     {"analysis", "trained"},
+    {"scene", "sitters"},
     {"scores"},
     {"train", "transfer", "explain", "analyse", "predict", "stopwatch"},
     {"bench", "budget", "catalogue", "evaluation", "jobs"},

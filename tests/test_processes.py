@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cohobate.outcomes import Outcomes
 from places import SMOKE
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,17 @@ def test_a_weight_that_is_not_finite_ends_all_processes_alike(tmp_path, monkeypa
     assert err.count(f"FloatingPointError: {sentence}") == 2, err
     assert err.count(f"cohobate: {sentence}") == 1
     assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_the_answers_of_two_are_all_of_them(tmp_path):
+    """Each process has scored every other test image; the file holds what both of them saw."""
+    run = tmp_path / "run"
+    code, _, err = on_two("data.per_class=8", "optim.epochs=1", "--out", run)
+    assert code == 0, err
+    outcomes = Outcomes.of(json.loads((run / "outcomes.json").read_text(encoding="utf-8")))
+    row = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8"))
+    assert outcomes.top1 == pytest.approx(row["test/top1"], abs=1e-6)
+    assert min(outcomes.right[::2].sum(), outcomes.right[1::2].sum()) > 0
 
 
 def test_a_teacher_teaches_on_two(smoke, tmp_path):

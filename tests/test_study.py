@@ -160,12 +160,68 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):
         *("--sweep", "optim.lr=0.05,1e30", "--out", "study"),
     )
     assert ran.code == 0, ran.err
-    assert "warning: supervised-lr=1e+30/seed0 is left out" in ran.out
+    assert "warning: supervised-lr=1e+30/seed0: left out: " in ran.out
     table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert len(table) == 1
 
 
+KEPT = ("config.toml", "environment.json", "metrics.jsonl", "outcomes.json")
+
+
+def test_what_is_kept_of_a_run_is_enough_and_what_is_missing_is_told(cohobate):
+    command = ("compare", SMOKE, *TINY, "compile=false", "--runs", "runs")
+    ran = cohobate(*command, "--seeds", "2", "--out", "first")
+    assert ran.code == 0, ran.err
+    assert not Path("first/runs").exists()
+    for path in Path("runs").rglob("*"):
+        if path.is_file() and path.name not in KEPT:
+            path.unlink()
+    both = (*command, "--methods", "supervised,mixup", "--seeds", "3", "--out", "second")
+    ran = cohobate(*both, "--no-train")
+    assert ran.code == 0, ran.err
+    table = json.loads(Path("second/comparison.json").read_text(encoding="utf-8"))
+    assert [(row["label"], row["seeds"]) for row in table["rows"]] == [("supervised", 2)]
+    said = "not trained yet: mixup (seed 0, 1, 2), supervised (seed 2)"
+    assert said in table["warnings"]
+    assert f"warning: {said}" in ran.out
+    assert not Path("runs/mixup").exists()
+    names = {path.name for path in Path("second").iterdir()}
+    assert names == {
+        *(f"comparison.{kind}" for kind in ("md", "csv", "tex", "json")),
+        "report.html",
+    }
+
+    Path("runs/supervised/seed1/metrics.jsonl").write_text('{"epoch": 0}\n')
+    ran = cohobate(*both, "--no-train")
+    assert "supervised (seed 1, 2)" in ran.out
+    Path("runs/supervised/seed0/environment.json").write_text("{")
+    ran = cohobate(*both, "--no-train")
+    assert ran.code == 2
+    assert "runs/supervised/seed0/environment.json is damaged" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_an_older_run_is_scored_again_for_its_outcomes(cohobate):
+    command = ("compare", SMOKE, *TINY, "compile=false", "--out", "study")
+    ran = cohobate(*command)
+    assert ran.code == 0, ran.err
+    outcomes = Path("study/runs/supervised/seed0/outcomes.json")
+    before = outcomes.read_text(encoding="utf-8")
+    outcomes.unlink()
+    ran = cohobate(*command)
+    assert ran.code == 0, ran.err
+    assert "study/runs/supervised/seed0: scored again, for its outcomes.json" in ran.out
+    assert outcomes.read_text(encoding="utf-8") == before
+
+
 MISTAKES = {
+    "nothing there": ([SMOKE, "--no-train"], "not trained yet: supervised (seed 0)"),
+    "budget": ([SMOKE, "--budget", "hours"], "hours"),
+    "budget of folders": (["nowhere", "--budget", "compute"], "give RUN.toml"),
+    "nothing measured": (
+        [SMOKE, "--methods", "mixup", "--budget", "minutes", "--no-train"],
+        "does not say how long mixup takes",
+    ),
     "folder with seeds": (["nowhere", "--seeds", "2"], "give RUN.toml"),
     "method": ([SMOKE, "--methods", "mixskdd"], "did you mean 'mixskd'"),
     "option": ([SMOKE, "--sweep", "method.alhpa=1,2"], "unknown option of [method] 'alhpa'"),

@@ -103,7 +103,8 @@ def _has_ended(job: Job, board: "Board") -> bool:
         return False
     code = job.process.exitcode
     if job.end is None and code != -signal.SIGTERM:
-        why = "most likely for want of memory" if code == -signal.SIGKILL else f"with code {code}"
+        killed = code == -9  # by the system; Windows has no name for it
+        why = "most likely for want of memory" if killed else f"with code {code}"
         job.end = ("failed", f"its process was ended, {why}")
     return True
 

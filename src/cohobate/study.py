@@ -199,16 +199,18 @@ def carry_out(
 
 
 def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[str]]:
-    """The folders of the runs that are done, and a sentence on those that are not."""
-    done, missing = list[Path](), dict[str, list[str]]()
+    """The folders of the runs that are done, and sentences on those that are not, or are damaged."""
+    done, missing, told = list[Path](), dict[str, list[str]](), list[str]()
     for run in planned:
-        path = folder / run.name
-        if (path / "config.toml").exists() and is_done(path, run.config):
-            done.append(path)
-        else:
-            missing.setdefault(str(run.name.parent), []).append(str(run.config.seed))
-    cells = [f"{name} (seed {', '.join(seeds)})" for name, seeds in missing.items()]
-    return done, [f"not trained yet: {', '.join(cells)}"] if cells else []
+        try:
+            if is_done(folder / run.name, run.config):
+                done.append(folder / run.name)
+                continue
+        except ValueError as error:
+            told.append(str(error))
+        missing.setdefault(str(run.name.parent), []).append(str(run.config.seed))
+    cells = sorted(f"{name} (seed {', '.join(seeds)})" for name, seeds in missing.items())
+    return done, [*told, f"not trained yet: {', '.join(cells)}"] if cells else told
 
 
 def score_again(folders: Iterable[Path], display: Lines) -> None:
