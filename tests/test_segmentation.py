@@ -127,6 +127,22 @@ def test_mistakes_are_one_sentence(train):
         assert "Traceback" not in ran.err
 
 
+def test_commands_for_classification_refuse_a_run_of_masks(train, cohobate):
+    assert train("run").code == 0
+    for command in (
+        ["compare", "run"],
+        ["analyse", "run"],
+        ["predict", "run", RUN],
+        ["export", "run", "--format", "onnx"],
+        ["evaluate", "run", "--ood", "digits"],
+        ["transfer", "linear", "run", "data.name=digits"],
+    ):
+        ran = cohobate(*command)
+        assert ran.code == 2, (command, ran.err)
+        assert "for classification" in ran.err
+        assert "Traceback" not in ran.err
+
+
 def test_a_method_for_masks_is_refused_for_classes(smoke):
     ran = smoke("run", "method.name=frskd_segmentation")
     assert ran.code == 2

@@ -20,7 +20,7 @@ from cohobate.core import out_of_memory, require, unknown
 from cohobate.data.draws import generator
 from cohobate.models import Classifier
 from cohobate.rundir import check_folder
-from cohobate.weights import load_network, reorder
+from cohobate.weights import load_classifier, reorder
 
 TOLERANCE = 1e-4
 """How far a logit may be from PyTorch's, as a share of the largest one (of 1 where that is less)."""
@@ -82,7 +82,7 @@ def export(
     chosen = FORMATS[form]
     require(f"--format {form}", form, chosen.packages)
     run = Run.read(folder)
-    network = load_network(folder).eval()
+    network = load_classifier(folder).eval()
     row = card.row(run, table)
     file, page = _places(run.path, form, out)
     network.requires_grad_(False)

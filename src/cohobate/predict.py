@@ -22,7 +22,7 @@ from cohobate.display import Lines
 from cohobate.machine import Machine
 from cohobate.models import Classifier
 from cohobate.rundir import RunDir
-from cohobate.weights import class_names, load_network
+from cohobate.weights import class_names, load_classifier
 
 TAKEN = ("data.workers", "eval.batch_size")
 """The settings that say how images are read; what the network is, its folder says."""
@@ -68,7 +68,7 @@ def predict(
     Raises ValueError where the folder holds no network, there is no such file, or an option does
     not fit.
     """
-    network = load_network(folder)
+    network = load_classifier(folder)
     names = _names(Path(folder), network)
     if top > len(names):
         raise ValueError(f"--top {top}: the network in {folder} knows {len(names)} classes")

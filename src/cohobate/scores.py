@@ -26,6 +26,10 @@ def record_outcomes(folder: str | Path) -> None:
     score what the run's last row says: then these are not the answers that it gave.
     """
     trained = reopen(folder)
+    if not TASKS[trained.config.task].answers:
+        raise ValueError(
+            f"{folder} is a run of task={trained.config.task}, and answers are for classification"
+        )
     run, test = trained.run, trained.split("test")
     outcomes = Outcomes(test.fingerprint(), _score(trained, test)[1].bool().cpu().numpy())
     said = run.rows()[-1]["test/top1"]

@@ -20,7 +20,7 @@ from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.memory import check_memories
 from cohobate.rundir import RunDir
 from cohobate.teachers import TIMM
-from cohobate.weights import load_checkpoint, load_network, load_timm
+from cohobate.weights import load_checkpoint, load_classifier, load_network, load_timm
 
 SPLITS = ("train", "val", "test")
 LOCAL = "local-dir:"
@@ -135,7 +135,7 @@ def named_network(source: str) -> Classifier:
     """The network of a run's folder, of one of timm's form, or `timm:NAME`. Raises ValueError."""
     if source.startswith(TIMM):
         return load_timm(source.removeprefix(TIMM), 1000)
-    return load_network(source.removeprefix(LOCAL))
+    return load_classifier(source.removeprefix(LOCAL))
 
 
 def _open_file(path: Path, config: RunConfig) -> tuple[Classifier, ImageSet]:

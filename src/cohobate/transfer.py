@@ -19,7 +19,7 @@ from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
 from cohobate.models import Classifier
 from cohobate.optim import Recipe
-from cohobate.weights import load_network
+from cohobate.weights import load_classifier
 
 NEIGHBOURS = 20
 DEFAULTS = {
@@ -72,7 +72,7 @@ def linear(folder: str | Path, overrides: Sequence[str]) -> LinearScores:
     the last epoch counts, not the best on the test set.
     Raises ValueError where the folder, the settings or the data are not as they should be.
     """
-    return scores(seen(load_network(folder), overrides))
+    return scores(seen(load_classifier(folder), overrides))
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,16 @@ def load_network(folder: str | Path, *, weights: bool = True) -> Any:
         raise ValueError(f"the network in {folder} is damaged: {error}") from error
 
 
+def load_classifier(folder: str | Path) -> Classifier:
+    """The classifier in a folder, as `load_network` finds it. Raises ValueError for another network."""
+    network = load_network(folder)
+    if not isinstance(network, Classifier):
+        raise ValueError(
+            f"{folder} holds a network for segmentation, and this command is for classification"
+        )
+    return network
+
+
 SPEC = "segmenter"
 """What `config.json` says of a network that timm cannot build."""
 

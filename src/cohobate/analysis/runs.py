@@ -12,6 +12,8 @@ from cohobate.config import INERT
 from cohobate.outcomes import Outcomes
 from cohobate.tables import numbered, unnumbered
 
+TASK = "classification"
+"""The task whose runs are compared and analysed."""
 NEEDED = {
     "config.toml": ("seed", "data.name", "model.arch", "method.name", "optim.epochs"),
     "environment.json": ("cost.parameters", "cost.trained_parameters"),
@@ -93,6 +95,8 @@ class Run:
         for name, found in ("config.toml", config), ("environment.json", environment):
             if missing := [key for key in NEEDED[name] if key not in flat(found)]:
                 raise ValueError(f"{path / name} does not say {', '.join(missing)}")
+        if (task := config.get("task", TASK)) != TASK:
+            raise ValueError(f"{path} is a run of task={task}, and this command is for {TASK}")
         run = cls(path, config, environment, rows)
         if not (path / "outcomes.json").exists():
             return run
