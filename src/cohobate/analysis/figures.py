@@ -160,7 +160,9 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
             hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<br>%{x:.3g} · 10¹²<extra></extra>",
         )
     places = ticks(min(costs), max(costs))
-    figure.update_xaxes(type="log", tickvals=places, ticktext=[f"{tick:g}" for tick in places])
+    ends = [log10(places[0]) - 0.02, log10(places[-1]) + 0.02]
+    words = [f"{tick:g}" for tick in places]
+    figure.update_xaxes(type="log", range=ends, tickvals=places, ticktext=words)
     return figure.update_layout(showlegend=False)
 
 
