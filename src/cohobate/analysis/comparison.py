@@ -108,13 +108,24 @@ def compare(
     sets = data_sets(groups)
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].top1))
     groups, rows = map(list, zip(*pairs))
-    apart = [
-        f"{each.label} and {each.baseline} have no seed in common, so no difference is given"
-        for each in rows
-        if each.baseline and each.difference is None
-    ]
-    warnings = [*told, *(f"left out: {said}" for said in left_out), *apart]
+    warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
     return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
+
+
+def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
+    """Sentences on the rows that share no seed, or one of several, with their baseline."""
+    seeds = {group.label: {run.seed for run in group.runs} for group in groups}
+    told = []
+    for row in rows:
+        if not row.baseline:
+            continue
+        common = len(seeds[row.label] & seeds[row.baseline])
+        pair = f"{row.label} and {row.baseline} have"
+        if common == 0:
+            told.append(f"{pair} no seed in common, so no difference is given")
+        elif common == 1 < row.seeds:
+            told.append(f"{pair} one seed in common, so no interval is given")
+    return told
 
 
 def row(group: Group, baseline: Group | None) -> Row:
