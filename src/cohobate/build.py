@@ -186,7 +186,7 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         **own,
         **wanted.options,
     )
-    _check_size(network, data.size)
+    check_size(network, data.size)
     _start(config, network, data)
     network.freeze(wanted.freeze)
     return network
@@ -225,7 +225,7 @@ def other_class(names: Sequence[str], classes: Sequence[str]) -> str:
 
 
 @torch.no_grad()
-def _check_size(network: Classifier, size: int) -> None:
+def check_size(network: Classifier, size: int) -> None:
     """Raises ValueError where images of `size` pixels do not pass the network."""
     try:
         deepcopy(network).eval()(torch.zeros(1, 3, size, size))

@@ -109,6 +109,8 @@ class RunConfig(Table):
     deterministic: bool = False
     checkpoint_every: Annotated[int, Ge(0)] = 0
     """Steps between checkpoints, besides the one after every epoch; 0 for none."""
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """What is told of every epoch, besides `metrics.jsonl`."""
     init: str | None = None
     """A run folder or .safetensors file whose network the run starts from."""
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -266,6 +268,7 @@ def explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> 
 LISTS = {
     "data.augment": """'["crop", "flip"]'""",
     "data.class_weights": "'[1, 0.5, 2]'",
+    "log": """'["tensorboard"]'""",
     "optim.milestones": "'[100, 150]'",
 }
 """What the lists among the settings look like on a command line."""
@@ -333,6 +336,7 @@ INERT = (
     "data.root",
     "data.workers",
     "eval.batch_size",
+    "log",
 )
 """Settings that make no other run: a run goes on, and is compared, whatever they say."""
 

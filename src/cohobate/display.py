@@ -25,6 +25,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{tail}" if hours else tail
 
 
+def number(name: str, value: float) -> str:
+    """A score as people read it: shares in percent, the rest with four digits."""
+    return (
+        f"{value:.4f}" if name.endswith(("nll", "brier", "aurc", "kl")) else f"{100 * value:.2f} %"
+    )
+
+
 def summary(row: Row, epochs: int) -> str:
     """One epoch in one line."""
     losses = [

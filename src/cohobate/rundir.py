@@ -34,6 +34,7 @@ class RunDir:
         self.method = self.path / "method.safetensors"
         self.frozen = self.path / "frozen.safetensors"
         self.teacher = self.path / "teacher"
+        self.loggers = self.path / "loggers.json"
 
     @property
     def done(self) -> bool:

@@ -1,7 +1,6 @@
 """What the network of a run scores on the splits of its data."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,16 +18,6 @@ from cohobate.outcomes import Outcomes
 from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained, reopen
-
-
-def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[str, float]:
-    """Scores of the network in a run's folder on a split of its data: "train", "val" or "test".
-
-    overrides: settings such as `data.root=…`, to score it on other data of the same classes.
-    Raises ValueError where the folder holds no trained network, or the data has no such split.
-    """
-    trained = reopen(folder, overrides)
-    return _score(trained, trained.split(split))[0]
 
 
 def record_outcomes(folder: str | Path) -> None:

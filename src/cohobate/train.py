@@ -4,16 +4,13 @@ import json
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch._dynamo.exc import TorchDynamoException
 
-from cohobate import build, fast, teachers
+from cohobate import build, fast, loggers, teachers
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost, example, too_large
@@ -24,16 +21,17 @@ from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
 from cohobate.machine import Machine, environment, free_memory
-from cohobate.modules import Frozen, check_memories, frozen_keys, memory_keys
+from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
 from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
 from cohobate.stages import located, stages
+from cohobate.tables import flat
 from cohobate.tasks import TASKS, Task
-from cohobate.trained import check_data, record_data
-from cohobate.weights import export, plain
+from cohobate.trained import check_data, record_data, restore
+from cohobate.weights import plain, save_network
 
 SAME_MACHINE = (
     "cohobate",
@@ -64,6 +62,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     check_folder(home)
     for folder, each in [(home, config), *before]:
         _check_same(RunDir(folder), each)
+        loggers.check(each.log)
     for folder, each in [*before, (home, config)] if before else []:
         if not RunDir(folder).facts():  # so that no mistake is first told when the stages are done
             teachers.blueprint(each)
@@ -93,7 +92,7 @@ def _train(
     torch.manual_seed(seed)  # of the weights: a network that is born again begins from others
     with fabric.rank_zero_first():
         data = build.load_data(config)
-    method = _method(run, config, data)
+    method = restore(run, config, data)
     loader = train_loader(config, data, method, fabric)
     recall = None
     if config.cache:
@@ -111,6 +110,7 @@ def _train(
     with _out_of_memory_told(run, config):
         _speed_up(run, config, machine, method, data, fabric, display, len(loader), bool(recall))
         backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
+        log = loggers.Loggers(config.log if fabric.is_global_zero else (), run, display.say)
         training = Training(
             fabric,
             method,
@@ -123,16 +123,17 @@ def _train(
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
             recall=recall,
+            log=log.log,
         )
         try:
-            with display:
+            with display, log.following(flat(tomllib.loads(text)), training.rows):
                 rows = training.fit()
         finally:
             if fabric.is_global_zero:
                 _note_memory(run, memory.used())
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
-        export(run.path, training.network, data.size, data.classes, crop)
+        save_network(run.path, training.network, data.size, data.classes, crop)
         if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)
@@ -198,31 +199,6 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
             + "\n  ".join(changed)
             + f"\nname another folder with --out DIR, or `rm -r {run.path}` to start anew"
         )
-
-
-def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
-    """The method, around the frozen networks that the run began with, where it has begun.
-
-    Its teacher, wherever it was, need not be there any more then. Raises ValueError.
-    """
-    network = build.model(config, data)
-    if not run.environment.exists() and "samples" in build.asked(config.method.name):
-        check_memories(teachers.blueprint(config, data)[0])
-    if not (run.environment.exists() and run.frozen.exists()):
-        return build.method(config, data, network, teachers.find)
-    described = run.teacher if run.teacher.is_dir() else None
-    method = build.method(config, data, network, partial(teachers.find, described=described))
-    try:
-        state = load_file(run.frozen)
-        if missing := frozen_keys(method) - {*state}:
-            raise SafetensorError(f"it lacks {min(missing)}")
-        method.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
-        ) from error
-    return method
 
 
 def _check_step(config: RunConfig, method: Method, data: ImageSet, fabric: Fabric) -> None:
@@ -334,10 +310,12 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
 
 def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
     """The training batches that a method wants, on this process. Raises ValueError."""
-    check_rows(method.mix, config.data.batch_size // fabric.world_size)
+    name, batch_size = config.method.name, config.data.batch_size
+    check_batch_size(name, method.min_batch_size, batch_size, fabric.world_size)
+    check_rows(method.mix, batch_size // fabric.world_size)
     sampler = Sampler(
         data.train.targets,
-        config.data.batch_size,
+        batch_size,
         companions=method.companions,
         repeats=method.repeats,
         seed=config.seed,
@@ -358,3 +336,14 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         device=fabric.device,
         workers=config.data.workers,
     )
+
+
+def check_batch_size(method: str, least: int, batch_size: int, processes: int) -> None:
+    """Raises ValueError where a process's batches have fewer than the `least` anchors of a method."""
+    if batch_size // processes < least:
+        among = f" among {processes} processes" if processes > 1 else ""
+        raise ValueError(
+            f"data.batch_size={batch_size}{among}: method {method!r} needs {least} images or more in"
+            f" {'each batch' if processes == 1 else 'the batch of each'}; choose"
+            f" data.batch_size={least * processes} or more"
+        )

@@ -12,6 +12,8 @@ from plotly.offline import get_plotlyjs
 from cohobate.analysis import figures
 from cohobate.analysis.comparison import compare
 from cohobate.analysis.report import write_report
+from cohobate.analysis.runs import Run
+from cohobate.analysis.setup import Setup
 
 EVIL = "</script><script>alert('%{x}')</script>"
 
@@ -65,7 +67,7 @@ def texts(node, key=""):
 
 
 def test_nothing_named_by_a_user_is_markup(page):
-    assert page.count("<script>") == page.count("</script>") == 2
+    assert page.count("<script>") == page.count("</script>") == 3
     assert page.count(escape(EVIL)) > 3
     shown = [*texts(drawn(page))]
     assert any("&lt;/script&gt;" in text for text in shown)
@@ -73,9 +75,34 @@ def test_nothing_named_by_a_user_is_markup(page):
 
 
 def test_numbers_tell_their_source(page, comparison):
-    run = comparison.runs[0].path
-    assert f'title="{run / "metrics.jsonl"}\n{comparison.runs[1].path / "metrics.jsonl"}"' in page
-    assert f"{run / 'environment.json'}" in page
+    one, other = (str(run.path) for run in comparison.runs[:2])
+    scores = "metrics.jsonl, last row, test/top1"
+    assert f'data-source="{one}/{scores}\n{other}/{scores}"' in page
+    assert f"{one}/environment.json, cost.parameters" in page
+    assert all(" data-source=" in cell for cell in re.findall("<td[^>]*>", page))
+
+
+def test_what_runs_share_is_told_once_and_the_rest_beside_each(make_run):
+    runs = [
+        make_run(seed=1, environment={"command": "cohobate train a.toml", "cores": 2}),
+        make_run(seed=2, environment={"command": "cohobate train b.toml", "cores": 4}),
+        make_run(method="kd", environment={"command": "cohobate train c.toml", "cores": 4}),
+    ]
+    setup = Setup.of((path.parent.name, Run.read(path)) for path in runs)
+    assert setup.shared["config.toml"]["optim.lr"] == 0.1
+    assert setup.shared["environment.json"]["cost.macs"] == 41_300_000
+    assert [made.label for made in setup.runs] == ["supervised", "supervised", "kd"]
+    assert [made.apart for made in setup.runs] == [
+        {
+            "config.toml": {"seed": seed, "method.name": method},
+            "environment.json": {"command": f"cohobate train {file}.toml", "cores": cores},
+        }
+        for seed, method, file, cores in (
+            (1, "supervised", "a", 2),
+            (2, "supervised", "b", 4),
+            (1, "kd", "c", 4),
+        )
+    ]
 
 
 def test_findings_and_warnings_are_told(page):

@@ -13,9 +13,9 @@ from plotly.offline import get_plotlyjs
 from cohobate.analysis import figures, gallery, sweeps, tables
 from cohobate.analysis.calibration import BINS
 from cohobate.analysis.comparison import Comparison, percent
-from cohobate.analysis.groups import differing
 from cohobate.analysis.portrait import Analysis, columns
-from cohobate.analysis.runs import flat, shown
+from cohobate.analysis.runs import shown
+from cohobate.analysis.setup import Setup
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -24,7 +24,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-PAGES.filters |= {"shown": shown, "flat": flat}
+PAGES.filters["shown"] = shown
 
 
 def write_report(
@@ -42,8 +42,7 @@ def write_report(
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
     drawn |= {names[method]: each for method, each in grids.items()}
-    settings = comparison.runs[0].settings
-    apart = differing([run.settings for run in comparison.runs])
+    labelled = [(group.label, run) for group in comparison.groups for run in group.runs]
     return _write(
         path,
         "report.html",
@@ -56,8 +55,7 @@ def write_report(
         styles=figures.styles(comparison),
         terms=list(terms),
         sweeps=names,
-        apart=apart,
-        shared={name: value for name, value in settings.items() if name not in apart},
+        setup=Setup.of(labelled),
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that train and score."""
+"""Commands that train, and put runs side by side."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from cohobate.cli.app import Out, Settings, app, command, display, number, transfer
-from cohobate.display import show
+from cohobate.cli.app import Out, Settings, app, command, display
+from cohobate.display import number
 from cohobate.ending import is_first_process
 
 Budget = Literal["epochs", "compute", "minutes"]
@@ -36,44 +36,6 @@ def train(
     if is_first_process():
         scores = {key: value for key, value in rows[-1].items() if key.startswith("test/")}
         shown.say(f"{folder}: " + ", ".join(f"{k} {number(k, v)}" for k, v in scores.items()))
-
-
-@app.command()
-def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.")],
-    settings: Settings = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-) -> None:
-    """Score a trained network on a split of its data."""
-    from cohobate.scores import evaluate
-
-    scores = evaluate(folder, split, settings or [])
-    show(["score", split], [(name, number(name, value)) for name, value in scores.items()])
-
-
-@transfer.command()
-def linear(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run, or of a network.")
-    ],
-    settings: Settings = None,
-) -> None:
-    """Score the frozen features on other data: data.name=NAME data.root=FOLDER."""
-    from cohobate.transfer import NEIGHBOURS, linear
-
-    scores = linear(folder, settings or [])
-    show(
-        ["data", "train", "test", "linear top1", f"{NEIGHBOURS}-NN top1"],
-        [
-            (
-                scores.data,
-                f"{scores.train:,}",
-                f"{scores.test:,}",
-                number("top1", scores.linear),
-                number("top1", scores.neighbours),
-            )
-        ],
-    )
 
 
 @app.command()

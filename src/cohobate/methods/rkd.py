@@ -22,6 +22,8 @@ class RKD(Method[Classifier]):
     beta: weight of the term as a whole.
     """
 
+    min_batch_size = 3  # two images make one distance, which is its own mean, and no triangle
+
     def __init__(
         self,
         model: Classifier,

@@ -4,7 +4,7 @@ from cohobate.modules.auxiliary import AuxiliaryHeads
 from cohobate.modules.banks import Banks
 from cohobate.modules.bifpn import BiFPN, PyramidTeacher
 from cohobate.modules.branch import Branch
-from cohobate.modules.connector import Connector
+from cohobate.modules.connector import Connector, Connectors, Embeddings
 from cohobate.modules.discriminator import Discriminator
 from cohobate.modules.exits import Exits
 from cohobate.modules.frozen import EMA, Frozen, frozen_keys
@@ -19,7 +19,9 @@ __all__ = [
     "BiFPN",
     "Branch",
     "Connector",
+    "Connectors",
     "Discriminator",
+    "Embeddings",
     "Exits",
     "Frozen",
     "Memory",
