@@ -2,80 +2,33 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cohobate.analysis import embedding, robustness
-from cohobate.analysis.groups import label
+from cohobate.analysis import attention, embedding, mixtures, robustness, softness
+from cohobate.analysis.confusion import Confusion
+from cohobate.analysis.heads import STUDENT, accuracies, has_more, teacher_of, traced
+from cohobate.analysis.pictures import picture, sheet, without
 from cohobate.analysis.portrait import Analysis, Portrait, portrait
 from cohobate.analysis.prints import write_figures
 from cohobate.analysis.report import write_analysis
-from cohobate.analysis.runs import Run
-from cohobate.core import unknown
-from cohobate.data.draws import generator
+from cohobate.analysis.similarity import Similarity, Traced, similarities
 from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.fast import prepare
 from cohobate.machine import Machine
 from cohobate.rundir import check_folder
-from cohobate.trained import Trained, reopen
+from cohobate.scene import SECTIONS, SEED, Scene, Wanted, arranged
+from cohobate.sitters import Sitter, compared, open_runs, run_styles
+from cohobate.trained import Trained
 
-SEED = 0
-"""Of the images that are drawn, the starts of attacks, and the maps: the same for every run."""
-MAPPED = 10
-"""Classes on the map where none were chosen."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What an analysis looks at.
-
-    split: train, val or test. temperatures: above 0. epsilons: from 0 to 1, rising.
-    classes: names or numbers of those on the map; ten, evenly spread over all, where left out.
-    images: how many at most are attacked, and how many at most are on the map.
-
-    Raises ValueError for a temperature or an epsilon out of range.
-    """
-
-    split: str = "test"
-    temperatures: Sequence[float] = (1, 4)
-    epsilons: Sequence[float] = (0, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
-    classes: Sequence[str] = ()
-    images: int = 1000
-
-    def __post_init__(self) -> None:
-        for temperature in self.temperatures:
-            if not 0 < temperature < float("inf"):
-                raise ValueError(f"--temperature {temperature:g} should be a number above 0")
-        for epsilon in self.epsilons:
-            if not 0 <= epsilon <= 1:
-                raise ValueError(f"--epsilon {epsilon:g} should be from 0 to 1, such as 8/255")
-
-
-@dataclass(frozen=True)
-class Sitter:
-    """A network to be portrayed, under its label."""
-
-    label: str
-    trained: Trained
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What all networks are shown alike.
-
-    classes: (K,) their numbers, of those on the map. attacked, mapped: rows of the split.
-    """
-
-    split: Split
-    classes: list[int]
-    mapped: Tensor
-    attacked: Tensor
+SIMILAR = 128
+"""Images of a batch of which the unbiased similarity is estimated: more cost more, fewer say less."""
+THUMBNAIL = 64
 
 
 def analyse(
@@ -89,129 +42,85 @@ def analyse(
 ) -> tuple[Analysis, Path]:
     """Analyses trained runs, and writes `report.html`, `numbers.json` and `figures/` to `out`.
 
-    overrides: settings such as `data.root=…`, of all runs.
-    Returns the analysis and the path of the page. Raises ValueError where a folder holds no trained
-    network, the runs do not share their images, or what is wanted is not there.
+    overrides: settings such as `data.root=…`, of all runs. Of a run without weights there are
+    learning curves and settings alone.
+    Returns the analysis and the path of the page. Raises ValueError where a folder holds no run,
+    the runs do not share their images, or what is wanted is not there.
     """
     check_folder(out := Path(out))
-    sitters = _open(folders, wanted.split, overrides)
-    data = sitters[0].trained.data
-    scene = _scene(sitters[0].trained, wanted)
+    sitters, left_out = open_runs(folders, wanted.split, overrides)
+    comparison, undone = compared(sitters)
     found = Analysis(
-        data=data.name,
+        data=sitters[0].run.settings["data.name"],
         split=wanted.split,
-        images=len(scene.split),
-        attacked=len(scene.attacked),
-        mapped=len(scene.mapped),
-        total=len(data.classes),
-        classes=[data.classes[number] for number in scene.classes],
+        only=[name for name in SECTIONS if wanted.wants(name)],
+        styles=run_styles(sitters, comparison),
         temperatures=list(wanted.temperatures),
         pgd_steps=robustness.STEPS,
-        portraits=[_portray(sitter, scene, wanted, display) for sitter in sitters],
+        left_out=left_out + undone if wanted.wants("curves") else left_out,
     )
+    trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
+    if trained:
+        found = _look(found, trained, wanted, display)
+    found = replace(found, left_out=[*found.left_out, *_missing(found, comparison is not None)])
     out.mkdir(parents=True, exist_ok=True)
-    numbers = json.dumps(asdict(found), indent=1, allow_nan=False)
+    numbers = json.dumps(without(asdict(found)), indent=1, allow_nan=False)
     (out / "numbers.json").write_text(numbers + "\n", encoding="utf-8")
     write_figures(found, out / "figures")
-    page = write_analysis(found, out / "report.html", title="Analysis", command=command)
+    runs = [(sitter.label, sitter.run) for sitter in sitters]
+    page = write_analysis(
+        found,
+        out / "report.html",
+        title="Analysis",
+        command=command,
+        comparison=comparison,
+        runs=runs,
+    )
     return found, page
 
 
-def _open(folders: Sequence[Path], split: str, overrides: Sequence[str]) -> list[Sitter]:
-    """The runs with their labels. Raises ValueError where they do not share images and classes."""
-    if not folders:
-        raise ValueError("there is no run to analyse: give RUN_FOLDER")
-    folders = list(dict.fromkeys(folders))
-    names = labels([Run.read(folder) for folder in folders])
-    sitters: list[Sitter] = []
-    for folder, name in zip(folders, names):
-        trained = reopen(folder, overrides)
-        trained.split(split)
-        if sitters:
-            _check_same(sitters[0].trained, trained, split)
-            trained = replace(trained, data=sitters[0].trained.data)  # hold the images once
-        sitters.append(Sitter(name, trained))
-    return sitters
+def _missing(found: Analysis, curves: bool) -> list[str]:
+    """A sentence for each section that was wanted and has nothing to show."""
+    there = {
+        "curves": curves,
+        "heads": bool(found.headed),
+        "mixtures": any(each.mixtures for each in found.portraits),
+        "attention": any(each.looked for each in found.portraits),
+        "similarity": bool(found.similarities),
+        "temperature": any(each.softness for each in found.portraits),
+    }
+    if not found.portraits:
+        there = {"curves": curves}
+    return [f"{name}: {SECTIONS[name]}" for name in found.only if not there.get(name, True)]
 
 
-def _check_same(one: Trained, other: Trained, split: str) -> None:
-    both = f"{one.run.path} and {other.run.path}"
-    if one.data.classes != other.data.classes:
-        raise ValueError(f"{both} know other classes: give runs on the same data")
-    if one.data.size != other.data.size:
-        raise ValueError(
-            f"{both} take images of {one.data.size} and {other.data.size} pixels: give runs of one"
-            " size"
-        )
-    if one.split(split).fingerprint() != other.split(split).fingerprint():
-        raise ValueError(
-            f"{both} have other {split} images: give runs on the same data"
-            + (", or choose --split test" if split != "test" else "")
-        )
+def _look(found: Analysis, sitters: Sequence[Sitter], wanted: Wanted, display: Lines) -> Analysis:
+    """The analysis with what networks tell."""
+    first = _trained(sitters[0])
+    scene = arranged(first, wanted)
+    names = list(first.data.classes)
+    pictured = wanted.wants("features")
+    return replace(
+        found,
+        images=len(scene.split),
+        drawn=len(scene.drawn),
+        mapped=len(scene.mapped),
+        names=names,
+        classes=[names[number] for number in scene.classes],
+        portraits=[_portray(sitter, scene, wanted, display) for sitter in sitters],
+        similarities=_alike(sitters, scene, display) if wanted.wants("similarity") else [],
+        sheet=sheet(_images(first, scene.split, scene.mapped)) if pictured else None,
+    )
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """A label a run: with its seed where the rest is equal, with its folder where that is too."""
-    every = [run.settings for run in runs]
-    names = [label(settings, every) for settings in every]
-    names = _apart(names, [f"seed={run.seed}" for run in runs])
-    return _apart(names, [str(run.path) for run in runs])
-
-
-def _apart(names: list[str], marks: list[str]) -> list[str]:
-    """The names, with their marks where there are several of a name."""
-    return [f"{n} {mark}" if names.count(n) > 1 else n for n, mark in zip(names, marks)]
-
-
-def _scene(trained: Trained, wanted: Wanted) -> Scene:
-    """The images that are looked at. Raises ValueError where there are too few of the classes."""
-    split = trained.split(wanted.split)
-    classes = choose(wanted.classes, trained.data.classes, trained.run.path)
-    own = torch.isin(split.targets, torch.tensor(classes)).nonzero()[:, 0]
-    mapped = draw(own, wanted.images)
-    if len(mapped) < embedding.FEWEST:
-        raise ValueError(
-            f"the map needs {embedding.FEWEST} images or more, and there are {len(mapped)} of the"
-            " chosen classes: choose others with --classes"
-        )
-    return Scene(split, classes, mapped, draw(torch.arange(len(split)), wanted.images))
-
-
-def choose(wanted: Sequence[str], names: Sequence[str], folder: Path) -> list[int]:
-    """The numbers of classes given by name or number; evenly spread ones where none are given.
-
-    Raises ValueError for a class that there is not; `folder` tells where all are listed.
-    """
-    if not wanted:
-        count = min(MAPPED, len(names))
-        return [place * len(names) // count for place in range(count)]
-    known = {name: place for place, name in enumerate(names)}
-    numbers = {str(place): place for place in range(len(names))}
-    chosen = []
-    for text in wanted:
-        if text not in known and text not in numbers:
-            raise unknown("class", text, names, listing=str(folder / "config.json"))
-        chosen.append(known[text] if text in known else numbers[text])
-    return list(dict.fromkeys(chosen))
-
-
-def fractions(text: str) -> list[float]:
-    """Numbers such as `0.03,8/255`, rising. Raises ValueError."""
-    try:
-        return sorted({float(Fraction(part.strip())) for part in text.split(",")})
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"--epsilon {text} should be numbers such as 0,0.03,8/255") from None
-
-
-def draw(rows: Tensor, most: int) -> Tensor:
-    """At most so many of the rows (N,), in their order; always the same."""
-    order = torch.randperm(len(rows), generator=generator(SEED, len(rows)))
-    return rows[order[:most].sort().values]
+def _trained(sitter: Sitter) -> Trained:
+    assert sitter.trained is not None, "only runs with weights are looked at"
+    return sitter.trained
 
 
 def _portray(sitter: Sitter, scene: Scene, wanted: Wanted, display: Lines) -> Portrait:
-    """Runs a network over the split once, maps some of its features, and attacks it."""
-    trained, name, split = sitter.trained, sitter.label, scene.split
+    """Runs a network over the split once; then whatever else of it is wanted."""
+    trained, name, split = _trained(sitter), sitter.label, scene.split
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = trained.network.to(device)
     prepare(network)
@@ -220,15 +129,109 @@ def _portray(sitter: Sitter, scene: Scene, wanted: Wanted, display: Lines) -> Po
     precision = Machine.of(trained.run, trained.config, 1).precision
     autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
     seen = embedding.outputs(network, batches, autocast)
-    display.say(f"{name}: map of {len(scene.mapped)} images")
-    places = embedding.tsne(seen.features.cpu()[scene.mapped], seed=SEED).tolist()
-    own = [scene.classes.index(target) for target in split.targets[scene.mapped].tolist()]
-    points = [(round(x, 3), round(y, 3), at) for (x, y), at in zip(places, own)]
+    found = portrait(name, str(trained.run.path), seen, wanted.temperatures)
+    found = replace(found, confusion=_pictured(found.confusion, trained, split))
+    if wanted.wants("features"):
+        display.say(f"{name}: map of {len(scene.mapped)} images")
+        places = embedding.tsne(seen.features.cpu()[scene.mapped], seed=SEED).tolist()
+        own = [scene.classes.index(target) for target in split.targets[scene.mapped].tolist()]
+        points = [(round(x, 3), round(y, 3), at) for (x, y), at in zip(places, own)]
+        found = replace(found, points=points)
     # A gradient takes about as much memory as a step of training.
-    batches = _batches(trained, split.take(scene.attacked), trained.config.data.batch_size)
-    batches = display.track(f"{name}: attacks on {len(scene.attacked)} images", batches)
-    found = robustness.sweep(network, batches, wanted.epsilons, seed=SEED)
-    return portrait(name, str(trained.run.path), seen, wanted.temperatures, points, found)
+    size, drawn = trained.config.data.batch_size, split.take(scene.drawn)
+    if wanted.wants("robustness"):
+        batches = display.track(
+            f"{name}: attacks on {len(drawn)} images", _batches(trained, drawn, size)
+        )
+        found = replace(
+            found, robustness=robustness.sweep(network, batches, wanted.epsilons, seed=SEED)
+        )
+    return _question(found, sitter, scene, wanted, display)
+
+
+def _question(
+    found: Portrait, sitter: Sitter, scene: Scene, wanted: Wanted, display: Lines
+) -> Portrait:
+    """The portrait with what all heads of the method say, and where they look."""
+    trained, method, split = _trained(sitter), sitter.method, scene.split
+    assert method is not None, "only runs with weights are looked at"
+    network = trained.network
+    device = next(network.parameters()).device
+    method.to(device)
+    drawn, size = split.take(scene.drawn), trained.config.eval.batch_size
+    if wanted.wants("heads") and has_more(method):
+        batches = display.track(
+            f"{sitter.label}: heads on {len(drawn)} images", _batches(trained, drawn, size)
+        )
+        found = replace(found, heads=accuracies(method, batches))
+    if wanted.wants("mixtures") and method.mix is not None and len(scene.pairs):
+        rows = scene.pairs
+        images = _images(trained, split, rows)
+        found = replace(
+            found,
+            mixtures=mixtures.mixtures(
+                method, images, split.targets[rows].tolist(), rows.tolist(), SEED
+            ),
+        )
+    if wanted.wants("attention"):
+        images, targets = _images(trained, split, scene.looked), split.targets[scene.looked]
+        found = replace(
+            found,
+            looked=attention.looked(method, images, targets.to(device), scene.looked.tolist()),
+        )
+    if wanted.wants("temperature") and (teacher := teacher_of(method)):
+        batches = display.track(
+            f"{sitter.label}: its teacher on {len(drawn)} images", _batches(trained, drawn, size)
+        )
+        found = replace(found, softness=softness.compared(network, teacher, batches))
+    return found
+
+
+def _alike(sitters: Sequence[Sitter], scene: Scene, display: Lines) -> list[Similarity]:
+    """How alike the stages of the first run's network and every other's are, and of each run and its teachers."""
+    networks: dict[str, Traced] = {}
+    pairs: list[tuple[str, str]] = []
+    students: list[str] = []
+    for sitter in sitters:
+        assert sitter.method is not None, "only runs with weights are looked at"
+        for name, trace in traced(sitter.method).items():
+            title = sitter.label if name == STUDENT else f"{name} of {sitter.label}"
+            networks[title] = trace
+            if name == STUDENT:
+                students.append(title)
+            elif sitter.label in networks:
+                pairs.append((sitter.label, title))
+    pairs += [(students[0], other) for other in students[1:]]
+    if not pairs:
+        return []
+    trained, drawn = _trained(sitters[0]), scene.split.take(scene.drawn)
+    batches = display.track(
+        f"similarity of {len(pairs)} pairs on {len(drawn)} images",
+        _batches(trained, drawn, SIMILAR),
+    )
+    found = similarities(networks, pairs, batches)
+    return [replace(each, other=each.other.removesuffix(f" of {each.one}")) for each in found]
+
+
+def _pictured(confusion: Confusion, trained: Trained, split: Split) -> Confusion:
+    """The confusion with the images of its pairs."""
+    pairs = [
+        replace(
+            pair,
+            pictures=[
+                picture(image, THUMBNAIL)
+                for image in _images(trained, split, torch.tensor(pair.rows))
+            ],
+        )
+        for pair in confusion.pairs
+    ]
+    return replace(confusion, pairs=pairs)
+
+
+def _images(trained: Trained, split: Split, rows: Tensor) -> Tensor:
+    """Images (N, 3, H, W) of the split, in [0, 1]."""
+    size = trained.config.eval.batch_size
+    return torch.cat([batch.images for batch in _batches(trained, split.take(rows), size)])
 
 
 def _batches(trained: Trained, split: Split, size: int) -> EvalLoader:

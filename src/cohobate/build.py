@@ -250,9 +250,12 @@ def method(
     find_teacher: builds the teacher that a reference stands for, such as `teachers.find`.
     """
     kind = find_method(config.method.name)
+    _check_task(config, kind)
     given = config.method.options
     if "teacher" in given:
         wanted = get_type_hints(kind.__init__)["teacher"]
+        if not issubclass(wanted, Method):
+            wanted = TASKS[config.task].model
         given["teacher"] = find_teacher(str(given["teacher"]), data, wanted)
     if "samples" in asked(config.method.name):
         given["samples"] = len(data.train)
@@ -267,6 +270,16 @@ def method(
     if config.cache:
         _check_recalled(config.method.name, built, config.cache)
     return built
+
+
+def _check_task(config: RunConfig, kind: type[Method]) -> None:
+    """Raises ValueError where a method is for another task."""
+    if config.task not in kind.tasks:
+        able = [name for name, other in METHODS.items() if config.task in other.tasks]
+        raise ValueError(
+            f"method {config.method.name!r} is for {' and '.join(kind.tasks)}, and task="
+            f"{config.task}: choose from {', '.join(able)}"
+        )
 
 
 def _check_recalled(name: str, method: Method, cache: CacheConfig) -> None:

@@ -133,6 +133,8 @@ def needs(kind: type[Method]) -> list[str]:
         wanted = get_type_hints(kind.__init__)["teacher"]
         other = next((name for name, known in METHODS.items() if known is wanted), "")
         found.append(f"teacher ({other})" if other else "teacher")
+    if "classification" not in kind.tasks:
+        found.append("masks")
     if kind.views > 1:
         found.append(f"{kind.views} views")
     companions = asked["companions"].default if "companions" in asked else kind.companions
@@ -150,7 +152,7 @@ def needs(kind: type[Method]) -> list[str]:
 @cache
 def training_cost(name: str) -> dict[str, float]:
     """What training by a method takes for each image: see `cohobate.cost`, and `MEASURED`."""
-    return cost(_measured(name), MEASURED.size)
+    return cost(_measured(_case(name)), MEASURED.size)
 
 
 def ratio(name: str) -> float:
@@ -159,9 +161,14 @@ def ratio(name: str) -> float:
     return costs["step_macs"] / costs["supervised_macs"]
 
 
-def _measured(name: str) -> Method:
+def _case(name: str) -> Case:
+    """What a method is measured on: a network for the first of its tasks."""
+    return replace(MEASURED, method=name, task=find_method(name).tasks[0])
+
+
+def _measured(case: Case) -> Method:
     with torch.device("meta"):
-        return build_method(replace(MEASURED, method=name))
+        return build_method(case)
 
 
 def page(name: str) -> str:
@@ -205,10 +212,15 @@ def _costs(name: str) -> str:
         "step_macs": ("multiply-adds of a step, there and back, of an image (M)", 6),
     }
     rows = []
+    case = _case(name)
+    plain = cost(_measured(replace(case, method="supervised")), case.size)
     for key, (meaning, power) in words.items():
-        theirs, ours = (training_cost(each)[key] / 10**power for each in ("supervised", name))
+        theirs, ours = (costs[key] / 10**power for costs in (plain, training_cost(name)))
         rows.append(f"| {meaning} | {theirs:,.2f} | {ours:,.2f} | {ours / theirs:.2f} |")
-    network = f"`{MEASURED.model}` at {MEASURED.size} pixels with {MEASURED.classes} classes"
+    decoder = ' with `model.decoder="bifpn"`' * (case.task == "segmentation")
+    network = (
+        f"`{MEASURED.model}`{decoder} at {MEASURED.size} pixels with {MEASURED.classes} classes"
+    )
     taught = (
         ", and a teacher like it"
         if "teacher" in inspect.signature(find_method(name)).parameters

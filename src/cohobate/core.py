@@ -66,6 +66,10 @@ def out_of_memory(error: BaseException) -> bool:
     return "can't allocate memory" in str(error) or "Storage size calculation" in str(error)
 
 
+VOID = 255
+"""The number that stands in a mask where a pixel is of no class, and is neither taught nor scored."""
+
+
 class Mixture(NamedTuple):
     """Who is mixed with whom, and how much: numbers alone, drawn outside the compiled graph.
 
@@ -152,8 +156,15 @@ class Batch(NamedTuple):
         return self.images if self.mix is None else self.mix.blend(self.images)
 
     def labels(self, num_classes: int) -> Tensor:
-        """Soft targets (B, num_classes), mixed like `inputs`."""
-        label = F.one_hot(self.targets, num_classes).float()
+        """Soft targets (B, num_classes), mixed like `inputs`; of masks, (B, num_classes, H, W).
+
+        Void pixels are zero in all classes, and the others weigh the more: a mean over all pixels of
+        what is linear in the label, as a cross-entropy is, is that over the known ones.
+        """
+        if self.targets.ndim > 1:
+            label = _pixel_labels(self.targets, num_classes)
+        else:
+            label = F.one_hot(self.targets, num_classes).float()
         return label if self.mix is None else self.mix.blend(label)
 
     def over_labels(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
@@ -167,6 +178,13 @@ class Batch(NamedTuple):
             partner, weight = self.mix.partner, self.mix.weight
             rows = weight * rows + (1 - weight) * loss(self.targets[partner])
         return rows.mean()
+
+
+def _pixel_labels(masks: Tensor, num_classes: int) -> Tensor:
+    """Of masks (B, H, W), what `Batch.labels` gives of images that are not mixed."""
+    known = masks != VOID
+    label = F.one_hot(masks.where(known, 0), num_classes).movedim(-1, 1)
+    return label * (known / known.float().mean().clamp_min(1 / known.numel()))[:, None]
 
 
 class Progress(NamedTuple):
@@ -208,6 +226,8 @@ class Method(nn.Module, ABC, Generic[M]):
     """
 
     model: M
+    tasks: tuple[str, ...] = ("classification",)
+    """The tasks whose networks it can train."""
     views: int = 1
     """Augmented views wanted of each image."""
     distort: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ def cost(method: Method, size: int) -> dict[str, Any]:
         total(losses.values()).backward()
     forward = trained.get_total_flops()
     return {
-        "parameters": sum(p.numel() for p in method.model.net.parameters()),
+        "parameters": sum(p.numel() for p in method.model.parameters()),
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "macs": deployed.get_total_flops() // 2,
         "training_macs": forward // 2 // ROWS,
@@ -53,7 +53,8 @@ def _supervised_macs(method: Method, size: int) -> int:
     if not any(p.requires_grad for p in network.parameters()):
         network.requires_grad_(True)
     images = torch.empty(ROWS, 3, size, size, device="meta")
-    targets, ids = torch.zeros(2, ROWS, dtype=torch.int64, device="meta")
+    targets = network.noise_targets(ROWS, size, torch.Generator()).to("meta")
+    ids = torch.zeros(ROWS, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counted:
         total(network.losses(Batch(images, targets, ids)).values()).backward()
     return counted.get_total_flops() // 2 // ROWS
@@ -91,7 +92,7 @@ def example(method: Method, size: int, anchors: int, device: torch.device | str)
     views = (method.views,) if method.views > 1 else ()
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(rows, *views, 3, size, size, generator=draw)
-    targets = torch.randint(method.model.num_classes, (rows,), generator=draw)
+    targets = method.model.noise_targets(rows, size, draw)
     ids = torch.arange(rows, device=device)
     return method.mixed(Batch(images.to(device), targets.to(device), ids), draw)
 

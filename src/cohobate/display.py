@@ -32,6 +32,10 @@ def number(name: str, value: float) -> str:
     )
 
 
+HEADLINES = ("/top1", "/miou")
+"""The scores that a line of an epoch tells: the one that counts of each task."""
+
+
 def summary(row: Row, epochs: int) -> str:
     """One epoch in one line."""
     losses = [
@@ -40,7 +44,7 @@ def summary(row: Row, epochs: int) -> str:
     scores = [
         f"{k} {100 * v:.2f} %"
         for k, v in row.items()
-        if k.endswith(("/top1", "/balanced")) and (k.endswith("/top1") or k.startswith("test/"))
+        if k.endswith(HEADLINES) or (k.startswith("test/") and k.endswith("/balanced"))
     ]
     return "  ".join(
         [

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cohobate import build, fast, transfer
 from cohobate import config as settings
-from cohobate.analyse import draw
 from cohobate.analysis import detection, scoring, stress
 from cohobate.analysis.detection import Detection
 from cohobate.analysis.embedding import outputs
@@ -32,6 +31,8 @@ from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
+from cohobate.scene import draw
+from cohobate.tasks import TASKS
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
 from cohobate.transfer import LinearScores
 
@@ -80,16 +81,11 @@ class OnAnother:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Top-1 in [0, 1] on changed images.
-
-    images: how many of the split; clean: their top-1 before; both of those that `tests` changed.
-    published: on the corruptions of a published set, which has images of its own.
-    """
+    """Top-1 in [0, 1] on changed images: how many of the split, their top-1 before, and after."""
 
     images: int
     clean: float
     tests: dict[str, Stress]
-    published: Stress | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Evaluation:
     """What was found out about one network on one split; accuracies and other shares in [0, 1].
 
     size: of the images, in pixels. fingerprint: of the split, as in a run's splits.json. environment:
-    command, versions, machine and precision.
+    command, versions, machine and precision. corrupted: on all images of a published set.
     classes, confusion: of each class, and how many of its images (down) were taken for which (across).
     """
 
@@ -112,6 +108,7 @@ class Evaluation:
     teacher: Fidelity | None = None
     on: dict[str, OnAnother] = field(default_factory=dict)
     robustness: Robustness | None = None
+    corrupted: Stress | None = None
     ood: dict[str, dict[str, Detection]] = field(default_factory=dict)
     classes: list[ClassScores] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
@@ -159,6 +156,8 @@ def evaluate(
     """
     trained = open_network(source, overrides)
     split = trained.split(wanted.split)
+    if not TASKS[trained.config.task].answers:
+        return _scored(source, trained, wanted, display)
     teacher = _teacher(trained, wanted.teacher)
     others = {name: _other(name, split, trained.data.size) for name in wanted.ood}
     corrupted = wanted.corrupted and Corrupted(
@@ -166,6 +165,11 @@ def evaluate(
     )
     stand = Stand(trained, display)
     targets, logits = split.targets, stand.logits(wanted.split, split)
+    if lost := int((~logits.isfinite().all(1)).sum()):
+        raise ValueError(
+            f"{source} says of {lost} of {len(split)} images what is no number: its weights are"
+            " damaged, or its training diverged"
+        )
     return Evaluation(
         network=source,
         data=trained.data.name,
@@ -176,7 +180,9 @@ def evaluate(
         environment=environment(stand.machine),
         scores=scoring.scores(logits, targets),
         teacher=_fidelity(stand, teacher, split, logits),
-        robustness=_robustness(stand, split, wanted, corrupted),
+        robustness=_robustness(stand, split, wanted),
+        corrupted=corrupted
+        and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
         ood={
             name: detection.detect(logits, stand.logits(name, each))
             for name, each in others.items()
@@ -184,6 +190,34 @@ def evaluate(
         on={name: _on_another(stand, name, wanted) for name in wanted.on},
         classes=scoring.by_class(logits, targets, trained.data.classes),
         confusion=scoring.confusion(logits, targets).tolist(),
+    )
+
+
+def _scored(source: str, trained: Trained, wanted: Wanted, display: Lines) -> Evaluation:
+    """The scores alone, of a task whose images are not answered as a whole. Raises ValueError."""
+    given = {
+        name: getattr(wanted, name) for name in ("teacher", "on", "robustness", "corrupted", "ood")
+    }
+    if strange := [f"--{name}" for name, value in given.items() if value]:
+        raise ValueError(
+            f"{source} is a run of task={trained.config.task}, and {strange[0]} is for classification:"
+            " leave it out"
+        )
+    stand, split = Stand(trained, display), trained.split(wanted.split)
+    task, config = TASKS[trained.config.task], trained.config
+    batches = task.eval_loader(
+        split, size=trained.data.size, device=stand.fabric.device, workers=config.data.workers
+    )
+    batches = display.track(f"{wanted.split}: {len(split):,} images", batches)
+    return Evaluation(
+        network=source,
+        data=trained.data.name,
+        split=wanted.split,
+        images=len(split),
+        size=trained.data.size,
+        fingerprint=split.fingerprint(),
+        environment=environment(stand.machine),
+        scores=task.evaluate(stand.network, batches, stand.fabric.autocast()),
     )
 
 
@@ -208,11 +242,9 @@ def _fidelity(
     return fidelity(name, taught, logits, split.targets)
 
 
-def _robustness(
-    stand: Stand, split: Split, wanted: Wanted, corrupted: Corrupted | None
-) -> Robustness | None:
+def _robustness(stand: Stand, split: Split, wanted: Wanted) -> Robustness | None:
     """All in float32, as attacks need it; in batches as small as those of training."""
-    if not wanted.robustness and corrupted is None:
+    if not wanted.robustness:
         return None
     rows = draw(torch.arange(len(split)), wanted.images)
     some, ids = split.take(rows), rows.to(stand.fabric.device)
@@ -229,8 +261,6 @@ def _robustness(
         tests={
             kind: stress.KINDS[kind](stand.network, batches(kind)) for kind in wanted.robustness
         },
-        published=corrupted
-        and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
     )
 
 

@@ -16,7 +16,8 @@ from cohobate import fast
 from cohobate.config import RunConfig
 from cohobate.data.folder import EXTENSIONS, is_image
 from cohobate.data.images import BadImage, centre, parts
-from cohobate.data.loader import EVALUATED, leave_signals, processes
+from cohobate.data.loader import EVALUATED
+from cohobate.data.workers import leave_signals, processes
 from cohobate.display import Lines
 from cohobate.machine import Machine
 from cohobate.models import Classifier

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -10,8 +11,6 @@ from torch import nn
 from cohobate import fast
 from cohobate.config import RunConfig
 from cohobate.data.classification import ImageSet
-from cohobate.data.loader import EvalLoader
-from cohobate.data.splits import Split
 from cohobate.distributed import most
 from cohobate.machine import Machine
 from cohobate.outcomes import Outcomes
@@ -38,13 +37,13 @@ def record_outcomes(folder: str | Path) -> None:
     run.write(run.outcomes, json.dumps(outcomes.table()) + "\n")
 
 
-def _score(trained: Trained, split: Split) -> tuple[dict[str, float], torch.Tensor]:
+def _score(trained: Trained, split: Any) -> tuple[dict[str, float], torch.Tensor]:
     """The scores of a run's network on a split, and (N,) int: 1 where it answered rightly."""
     config, network = trained.config, trained.network
     machine = Machine.of(trained.run, config, 1)
     fabric = machine.launch()
     fast.prepare(network.to(fabric.device))
-    batches = EvalLoader(
+    batches = TASKS[config.task].eval_loader(
         split,
         size=trained.data.size,
         batch_size=config.eval.batch_size,
@@ -58,12 +57,13 @@ def _score(trained: Trained, split: Split) -> tuple[dict[str, float], torch.Tens
 class Scores:
     """Scores of a network as `val/…`, at the end as `test/…`, and on demand as `oracle/…`.
 
-    At the end it also writes `outcomes.json` into the folder of the run.
+    At the end it also writes `outcomes.json` into the folder of the run, where the task has answers
+    that are right or wrong.
     """
 
     def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric, run: RunDir):
         self.fabric, self.run = fabric, run
-        self.score = TASKS[config.task].evaluate
+        self.task = TASKS[config.task]
         self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
         self.once = {"test": data.test}
         self.load = {
@@ -82,14 +82,14 @@ class Scores:
             if split is None:
                 continue
             right = torch.zeros(len(split), dtype=torch.int32, device=self.fabric.device)
-            batches = EvalLoader(split, **self.load)
-            found = self.score(network, batches, self.fabric.autocast(), right)
+            batches = self.task.eval_loader(split, **self.load)
+            found = self.task.evaluate(network, batches, self.fabric.autocast(), right)
             scores |= {f"{name}/{key}": value for key, value in found.items()}
-            if name in self.once:
+            if name in self.once and self.task.answers:
                 self._record(split, most(right))
         return scores
 
-    def _record(self, split: Split, right: torch.Tensor) -> None:
+    def _record(self, split: Any, right: torch.Tensor) -> None:
         """right: (N,) int, 1 where the network answered an image of the split rightly."""
         if self.fabric.is_global_zero:
             outcomes = Outcomes(split.fingerprint(), right.bool().cpu().numpy())

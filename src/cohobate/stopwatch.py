@@ -23,7 +23,7 @@ from cohobate.display import Silent
 from cohobate.engine import Training
 from cohobate.losses import total
 from cohobate.machine import Machine, fast_precision
-from cohobate.models import Classifier
+from cohobate.models import Classifier, Segmenter
 from cohobate.optim import Recipe
 from cohobate.rundir import RunDir
 
@@ -44,6 +44,7 @@ class Case:
     size: int = 32
     classes: int = 100
     compile: bool = False
+    task: str = "classification"
 
     @property
     def samples(self) -> int:
@@ -58,10 +59,17 @@ def build_method(case: Case) -> Method:
     asked = inspect.signature(kind).parameters
     given: dict[str, Any] = {"samples": case.samples} if "samples" in asked else {}
     if "teacher" in asked:
-        teacher = Classifier(case.teacher or case.model, case.classes, size=case.size)
+        teacher = _network(case, case.teacher or case.model)
         wanted = get_type_hints(kind.__init__)["teacher"]
         given["teacher"] = wanted(teacher) if issubclass(wanted, Method) else teacher
-    return kind(Classifier(case.model, case.classes, size=case.size), **given)
+    return kind(_network(case, case.model), **given)
+
+
+def _network(case: Case, arch: str) -> Any:
+    """A network for the task; for segmentation, FRSKD's own, which every method for it fits."""
+    if case.task == "segmentation":
+        return Segmenter(arch, case.classes, size=case.size, decoder="bifpn")
+    return Classifier(arch, case.classes, size=case.size)
 
 
 class Ours:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cohobate import evaluate
-from cohobate.data import classification
-from cohobate.models import Classifier
+from cohobate import evaluate, pixelwise
+from cohobate.data import classification, segmentation
+from cohobate.data.loader import EvalLoader, TrainLoader
+from cohobate.data.masks import MaskEvalLoader, MaskTrainLoader
+from cohobate.models import Classifier, Segmenter
 
 
 @dataclass(frozen=True)
@@ -14,18 +16,43 @@ class Task:
     """A kind of problem.
 
     model: builds a network from (arch, num_classes, options).
-    data: reads a data set.
+    data: reads a data set. declared: what is known of one that is not at hand.
+    train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
     score: the name of the score that counts.
+    answers: whether an image is answered rightly or wrongly as a whole.
     """
 
-    model: Callable[..., Any]
+    model: type[Any]
     data: Callable[..., classification.ImageSet]
+    declared: Callable[..., classification.ImageSet]
+    train_loader: Callable[..., Any]
+    eval_loader: Callable[..., Any]
     evaluate: Callable[..., dict[str, float]]
     score: str
+    answers: bool
 
 
 TASKS = {
-    "classification": Task(Classifier, classification.load, evaluate.classification, "top1"),
+    "classification": Task(
+        model=Classifier,
+        data=classification.load,
+        declared=classification.declared,
+        train_loader=TrainLoader,
+        eval_loader=EvalLoader,
+        evaluate=evaluate.classification,
+        score="top1",
+        answers=True,
+    ),
+    "segmentation": Task(
+        model=Segmenter,
+        data=segmentation.load,
+        declared=segmentation.declared,
+        train_loader=MaskTrainLoader,
+        eval_loader=MaskEvalLoader,
+        evaluate=pixelwise.segmentation,
+        score="miou",
+        answers=False,
+    ),
 }
 """The tasks that `task` in a run file can name."""

@@ -13,9 +13,9 @@ from cohobate import build
 from cohobate import config as settings
 from cohobate.config import RunConfig
 from cohobate.core import Method
-from cohobate.data import classification
 from cohobate.data.classification import ImageSet
 from cohobate.models import Classifier
+from cohobate.tasks import TASKS
 from cohobate.weights import load_network, load_timm
 
 DESCRIBED_BY = ("config.json", "config.toml")
@@ -67,7 +67,13 @@ def _open(
     folder = described or _teacher_folder(reference, kind)
     if issubclass(kind, Method):
         return load_method(folder, kind, weights=weights)
-    return load_network(folder, weights=weights)
+    network = load_network(folder, weights=weights)
+    if not isinstance(network, kind):
+        raise ValueError(
+            f"method.teacher={reference} is a network for another task: give the folder of a run of"
+            " the same task"
+        )
+    return network
 
 
 def description(reference: str) -> dict[str, str]:
@@ -155,7 +161,7 @@ def blueprint(config: RunConfig, data: ImageSet | None = None) -> tuple[Method, 
     """
     wanted = config.data
     try:
-        data = data or classification.declared(wanted.name, wanted.size)
+        data = data or TASKS[config.task].declared(wanted.name, wanted.size)
     except ValueError:
         data = build.load_data(config)
     network = config.model.model_copy(update={"pretrained": False})

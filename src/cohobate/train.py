@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -16,7 +17,7 @@ from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost, example, too_large
 from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
-from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
+from cohobate.data.loader import EVALUATED
 from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
@@ -297,7 +298,7 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
         return []
     seen = data.val or data.train
     first = seen.take(torch.arange(len(seen))[:: max(1, len(seen) // 512)])
-    batches = EvalLoader(first, size=data.size, batch_size=64, workers=0)
+    batches = task.eval_loader(first, size=data.size, batch_size=64, workers=0)
     score = task.evaluate(frozen.net, batches)[task.score]
     chance = 1 / len(data.classes)
     if score > chance + 3 * (chance * (1 - chance) / len(first)) ** 0.5:
@@ -308,7 +309,7 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
     ]
 
 
-def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
+def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> Any:
     """The training batches that a method wants, on this process. Raises ValueError."""
     name, batch_size = config.method.name, config.data.batch_size
     check_batch_size(name, method.min_batch_size, batch_size, fabric.world_size)
@@ -324,7 +325,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         classes=len(data.classes),
         class_weights=config.data.class_weights,
     )
-    return TrainLoader(
+    return TASKS[config.task].train_loader(
         data.train,
         sampler,
         augment=data.augment if config.data.augment is None else config.data.augment,

@@ -16,7 +16,7 @@ from cohobate.core import Method
 from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
 from cohobate.models import Classifier
-from cohobate.modules import Frozen, frozen_keys
+from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.memory import check_memories
 from cohobate.rundir import RunDir
 from cohobate.teachers import TIMM
@@ -46,6 +46,35 @@ class Trained:
             choices = ", ".join(each for each in SPLITS if has[each] is not None)
             raise ValueError(f"--split {name}: this data has {choices}")
         return has[name]
+
+    def method(self) -> Method:
+        """The method with all that it added to the network, as the training left it: heads, teacher, mixing.
+
+        Where weights were averaged, its network has those of the last step, which the heads know.
+        Raises ValueError where the folder does not hold them all.
+        """
+        if not self.run.method.is_file():
+            raise ValueError(f"{self.run.path} holds no {self.run.method.name}, with the heads")
+        described = self.run.teacher if self.run.teacher.is_dir() else None
+        method = build.method(
+            self.config.model_copy(deep=True),
+            self.data,
+            load_network(self.run.path),
+            partial(teachers.find, described=described),
+        )
+        files = [file for file in (self.run.frozen, self.run.method) if file.is_file()]
+        try:
+            state = {key: value for file in files for key, value in load_file(file).items()}
+            needed = {*method.state_dict()} - memory_keys(method)
+            if described is None:
+                needed -= frozen_keys(method)
+            if missing := needed - {*state}:
+                raise SafetensorError(f"it lacks {min(missing)}")
+            method.load_state_dict(state, strict=False)
+        except (SafetensorError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise ValueError(f"{self.run.method} is damaged: {first}") from error
+        return method.eval()
 
 
 def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:

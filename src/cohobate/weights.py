@@ -10,9 +10,9 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from cohobate.models import Classifier, Unavailable
+from cohobate.models import Classifier, Segmenter, Unavailable
 
 
 def load_timm(arch: str, num_classes: int, *, weights: bool = True) -> Classifier:
@@ -28,9 +28,10 @@ def load_timm(arch: str, num_classes: int, *, weights: bool = True) -> Classifie
         raise ValueError(f"{error.fact}, or give a RUN_FOLDER") from error
 
 
-def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
+def load_network(folder: str | Path, *, weights: bool = True) -> Any:
     """The network that a run, or timm itself, left in a folder: `model.safetensors`, `config.json`.
 
+    A `Classifier`, or what `SPEC` in its config.json says of a network for another task.
     weights: whether to load them; else `config.json` is enough, and they are new ones.
     Raises ValueError where there is none, or it is damaged.
     """
@@ -40,6 +41,8 @@ def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
             with safe_open(folder / "model.safetensors", "pt"):  # whole, as far as its header says
                 pass
         facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if SPEC in facts:
+            return _load_segmenter(folder, facts, weights)
         classes = facts.get("num_classes") or facts["pretrained_cfg"]["num_classes"]
         return Classifier(f"local-dir:{folder}", classes, pretrained=weights)
     except FileNotFoundError:
@@ -49,6 +52,18 @@ def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
         ) from None
     except (KeyError, json.JSONDecodeError, SafetensorError) as error:
         raise ValueError(f"the network in {folder} is damaged: {error}") from error
+
+
+SPEC = "segmenter"
+"""What `config.json` says of a network that timm cannot build."""
+
+
+def _load_segmenter(folder: Path, facts: dict[str, Any], weights: bool) -> Segmenter:
+    network = Segmenter(num_classes=facts["num_classes"], **facts[SPEC])
+    network.pretrained_cfg["label_names"] = facts["label_names"]
+    if weights:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    return network
 
 
 def load_checkpoint(
@@ -93,7 +108,7 @@ def class_names(folder: Path) -> list[str]:
     return facts.get("label_names") or []
 
 
-def start_from(network: Classifier, source: str) -> bool:
+def start_from(network: Any, source: str) -> bool:
     """Loads the weights of a run folder or file; a classifier of other classes stays as it is.
 
     Returns whether the classifier was loaded, too.
@@ -108,6 +123,8 @@ def start_from(network: Classifier, source: str) -> bool:
         state = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"init={source}: {path} is no .safetensors file: {error}") from error
+    if isinstance(network, Segmenter):
+        return _start_segmenter(network, source, state)
     mine = network.net.state_dict()
     shapes = {key for key in state if key in mine and state[key].shape != mine[key].shape}
     ends = _head_keys(network)
@@ -121,10 +138,34 @@ def start_from(network: Classifier, source: str) -> bool:
     return not shapes and not {*mine} - {*state}
 
 
+def _start_segmenter(network: Segmenter, source: str, state: dict[str, torch.Tensor]) -> bool:
+    """Loads a segmenter's weights, or those of a timm network into its encoder."""
+    whole = network.state_dict()
+    if {*state} == {*whole}:
+        fits = all(state[key].shape == whole[key].shape for key in state)
+        kept = {k: v for k, v in state.items() if v.shape == whole[k].shape}
+        network.load_state_dict(kept, strict=False)
+        return fits
+    own = network.encoder.net.state_dict()
+    inner = "encoder.net."
+    state = {key.removeprefix(inner): v for key, v in state.items()}
+    strange = [k for k in own if k not in state or state[k].shape != own[k].shape]
+    if strange:
+        raise ValueError(
+            f"init={source} is no network of model.arch={network.spec['arch']!r}: {len(strange)}"
+            f" tensors differ, such as {strange[0]!r}"
+        )
+    network.encoder.net.load_state_dict({key: state[key] for key in own})
+    return False
+
+
 def save_network(
     folder: Path, network: Any, size: int, classes: Sequence[str], crop: float = 1.0
 ) -> None:
-    """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
+    """Writes the network alone: timm's own keys and `config.json`, or, of a segmenter, all of it."""
+    if isinstance(network, Segmenter):
+        _export_segmenter(folder, network, size, classes)
+        return
     net: Any = reorder(deepcopy(network.net).cpu(), torch.contiguous_format)
     mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
     facts = {
@@ -145,6 +186,20 @@ def save_network(
     for name in ("config.json", "model.safetensors"):
         os.replace(temporary / name, folder / name)
     temporary.rmdir()
+
+
+def _export_segmenter(folder: Path, network: Segmenter, size: int, classes: Sequence[str]) -> None:
+    """Writes what `load_network` reads."""
+    mean, std = (network.encoder.get_buffer(k).flatten().tolist() for k in ("mean", "std"))
+    facts = {
+        SPEC: {**network.spec, "size": size, "mean": mean, "std": std},
+        "num_classes": network.num_classes,
+        "label_names": list(classes),
+    }
+    save_file(plain(network.state_dict()), folder / "model.tmp")
+    (folder / "config.tmp").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    os.replace(folder / "config.tmp", folder / "config.json")
+    os.replace(folder / "model.tmp", folder / "model.safetensors")
 
 
 def reorder(module: Any, memory_format: torch.memory_format) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cohobate import analyse
+from cohobate import analyse, scene, sitters
 from cohobate.analysis.embedding import outputs
 from cohobate.analysis.runs import Run
 from cohobate.build import resolve
@@ -49,7 +49,7 @@ def arrays(root, images, labels, classes):
 def written(runs, tmp_path_factory):
     """What an analysis of two runs wrote: its folder, and what it returned."""
     out = tmp_path_factory.mktemp("out")
-    wanted = analyse.Wanted(epsilons=(0, 0.1), classes=("3", "7"), images=60)
+    wanted = scene.Wanted(epsilons=(0, 0.1), classes=("3", "7"), images=60)
     found, page = analyse.analyse(
         [runs / "plain", runs / "mixup"], out, wanted, display=Silent(), command="cohobate analyse"
     )
@@ -61,9 +61,14 @@ def test_it_writes_a_page_figures_and_numbers(written):
     out, found = written
     assert {p.name for p in out.iterdir()} == {"report.html", "numbers.json", "figures"}
     names = {"reliability", "entropy", "confidence", "map", "norms", "robustness"}
+    names |= {"confusion", "mixtures-1", "attention-0", "attention-1", "similarity"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{name}.png" for name in names}
     for path in (out / "figures").iterdir():
-        assert min(Image.open(path).size) > 300
+        assert min(Image.open(path).size) > 250
+    assert found.left_out == [
+        "heads: no method here adds heads to its network",
+        "temperature: no run here has a teacher",
+    ]
     numbers = json.loads((out / "numbers.json").read_text())
     assert [each["label"] for each in numbers["portraits"]] == ["supervised", "mixup"]
     assert numbers["classes"] == ["3", "7"]
@@ -93,13 +98,13 @@ def test_the_numbers_are_those_of_the_network(written, runs):
 
 def test_all_runs_are_shown_the_same_images(written, runs):
     _, found = written
-    assert found.mapped == found.attacked == 60
+    assert found.mapped == found.drawn == 60
     split = reopen(runs / "plain").split("test")
     own = [portrait.points for portrait in found.portraits]
     assert [at for _, _, at in own[0]] == [at for _, _, at in own[1]]
     assert {at for _, _, at in own[0]} == {0, 1}
     rows = torch.isin(split.targets, torch.tensor([3, 7])).nonzero()[:, 0]
-    drawn = analyse.draw(rows, 60)
+    drawn = scene.draw(rows, 60)
     assert [[3, 7].index(t) for t in split.targets[drawn].tolist()] == [at for *_, at in own[0]]
 
 
@@ -111,12 +116,14 @@ def test_the_command_tells_and_shows(cohobate, runs):
     count = reopen(runs / "plain").data.test
     assert lines[0] == f"supervised seed=1: {len(count)} images"
     assert "supervised seed=2: attacks on 12 images" in lines
+    assert "left out: mixtures: no method here mixes images" in lines
+    lines = [line for line in lines if not line.startswith("left out")]
     assert lines[-4].split()[0] == "run"
     assert lines[-2].startswith("supervised seed=2")
     assert lines[-1] == "figures and details: out/analyse/report.html"
     numbers = json.loads(Path("out/analyse/numbers.json").read_text())
     assert numbers["temperatures"] == [2]
-    assert numbers["attacked"] == 12
+    assert numbers["drawn"] == 12
 
 
 MISTAKES = {
@@ -133,6 +140,10 @@ MISTAKES = {
     "folder": (["nowhere"], ["nowhere is not a run folder"]),
     "out": (["--out", "plain/config.toml"], ["cannot be written to", "--out DIR"]),
     "few": (["--images", 3], ["needs 4 images or more", "3"]),
+    "section": (
+        ["--only", "heads,curve"],
+        ["unknown section of --only 'curve'", "did you mean 'curves'"],
+    ),
 }
 
 
@@ -156,13 +167,53 @@ def test_no_run_at_all(cohobate):
     assert "give RUN_FOLDER" in ran.err
 
 
-def test_a_run_that_is_not_done(cohobate, runs, tmp_path):
-    unfinished = tmp_path / "unfinished"
-    shutil.copytree(runs / "plain", unfinished)
-    (unfinished / "model.safetensors").unlink()
-    ran = cohobate("analyse", unfinished)
-    assert ran.code == 2
-    assert f"{unfinished} holds no trained network" in ran.err
+def test_a_run_without_weights_has_curves_and_settings(cohobate, runs, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(runs / "plain", bare)
+    (bare / "model.safetensors").unlink()
+    ran = cohobate("analyse", bare, runs / "mixup", "--images", 8, "--only", "curves,confusion")
+    assert ran.code == 0, ran.err
+    assert f"left out: {bare} holds no trained network" in ran.out
+    numbers = json.loads(Path("out/analyse/numbers.json").read_text())
+    assert [each["label"] for each in numbers["portraits"]] == ["mixup"]
+    ran = cohobate("analyse", bare)
+    assert ran.code == 0, ran.err
+    page = Path("out/analyse/report.html").read_text()
+    assert str(bare) in page
+    assert "learning-curves" in page
+    (bare / "metrics.jsonl").unlink()
+    ran = cohobate("analyse", bare)
+    assert "0 of 1 epochs, so no learning curve" in ran.out
+
+
+def test_a_folder_that_lost_its_heads_is_looked_at_by_its_network(runs, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(runs / "mixup", bare)
+    (bare / "method.safetensors").unlink()
+    wanted = scene.Wanted(images=8, only=["heads", "mixtures"])
+    found, _ = analyse.analyse([bare], tmp_path / "out", wanted, display=Silent())
+    assert "the network alone is looked at" in found.left_out[0]
+    assert not found.portraits[0].mixtures
+
+
+def test_a_teacher_and_heads_are_found_again(runs, tmp_path):
+    """The whole method is rebuilt from its folder, its teacher's own folder being gone."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(runs / "plain", teacher)
+    options = ["method.name=kd", f"method.teacher={teacher}"]
+    config, _ = resolve(load(SMOKE, [*FAST, *options]))
+    train(config, tmp_path / "kd", devices=1, display=Silent())
+    expected = reopen(teacher).network.eval()
+    shutil.rmtree(teacher)
+    method = reopen(tmp_path / "kd").method()
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(method.get_submodule("teacher")(images), expected(images))
+    wanted = scene.Wanted(images=8, only=["heads", "temperature", "similarity"])
+    found, _ = analyse.analyse([tmp_path / "kd"], tmp_path / "out", wanted, display=Silent())
+    assert [score.name for score in found.portraits[0].heads] == ["network", "teacher"]
+    assert found.portraits[0].softness is not None
+    assert [(each.one, each.other) for each in found.similarities] == [("kd", "teacher")]
+    assert found.left_out == []
 
 
 def test_runs_on_other_data(cohobate, runs, tmp_path):
@@ -198,24 +249,24 @@ def test_runs_on_other_data(cohobate, runs, tmp_path):
 
 def test_classes_are_spread_evenly_unless_chosen():
     names = [f"class {number}" for number in range(100)]
-    assert analyse.choose([], names, Path()) == list(range(0, 100, 10))
-    assert analyse.choose([], names[:7], Path()) == list(range(7))
-    assert analyse.choose(["class 3", "5", "3"], names, Path()) == [3, 5]
-    assert analyse.choose(["1"], ["1", "0"], Path()) == [0]  # a name counts before a number
+    assert scene.choose([], names, Path()) == list(range(0, 100, 10))
+    assert scene.choose([], names[:7], Path()) == list(range(7))
+    assert scene.choose(["class 3", "5", "3"], names, Path()) == [3, 5]
+    assert scene.choose(["1"], ["1", "0"], Path()) == [0]  # a name counts before a number
 
 
 def test_draws_are_the_same_and_all_where_there_are_few():
     rows = torch.arange(5, 105)
-    first = analyse.draw(rows, 10)
-    assert torch.equal(first, analyse.draw(rows, 10))
+    first = scene.draw(rows, 10)
+    assert torch.equal(first, scene.draw(rows, 10))
     assert len(set(first.tolist())) == 10
     assert first.tolist() == sorted(first.tolist())
-    assert torch.equal(analyse.draw(rows, 1000), rows)
+    assert torch.equal(scene.draw(rows, 1000), rows)
 
 
 def test_labels_tell_all_runs_apart(make_run):
     runs = [make_run("a", "kd", 1), make_run("b", "kd", 2), make_run("c", "kd", 2), make_run("d")]
-    found = analyse.labels([Run.read(path) for path in runs])
+    found = sitters.labels([Run.read(path) for path in runs])
     assert found[0] == "kd seed=1"
     assert found[1:3] == [f"kd seed=2 {path}" for path in runs[1:3]]
     assert found[3] == "supervised"

@@ -2,22 +2,48 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 from markupsafe import escape
 from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import gallery, prints
+from cohobate.analysis import gallery, matrices, paper, plates, prints
+from cohobate.analysis.attention import Look, Looked
 from cohobate.analysis.calibration import Reliability
-from cohobate.analysis.figures import PALETTE
+from cohobate.analysis.comparison import compare
+from cohobate.analysis.confusion import Confusion, Pair
+from cohobate.analysis.figures import PALETTE, looks
+from cohobate.analysis.heads import HeadScore
+from cohobate.analysis.mixtures import Mixed, Opinion
+from cohobate.analysis.pictures import picture, sheet
 from cohobate.analysis.portrait import Analysis, Histogram, Portrait, columns
 from cohobate.analysis.report import write_analysis
 from cohobate.analysis.robustness import Robustness
+from cohobate.analysis.runs import Run
+from cohobate.analysis.similarity import Similarity
+from cohobate.analysis.softness import Softness
+from cohobate.scene import SECTIONS
 
 EVIL = "</script><script>alert('$%{x}$')</script>"
 BARS = Reliability([0, 3, 1], [None, 0.5, 0.9], [None, 1 / 3, 1.0])
 SPREAD = Histogram([0.0, 0.5, 1.0], [0.25, 0.75], 0.6)
+NAMES = ["ant", EVIL, "cat"]
+IMAGE = torch.rand(3, 8, 8)
+THUMB = picture(IMAGE, 16)
+MIXED = Mixed(
+    rows=(0, 1),
+    classes=(0, 1),
+    weight=0.25,
+    opinions=[Opinion("exit 1", [1, 0], [0.7, 0.2]), Opinion("network", [2, 1], [0.6, 0.3])],
+    pictures=[THUMB] * 3,
+)
+LOOKED = Looked(
+    0, 1, THUMB, [Look("network", 0.5, [THUMB] * 2, THUMB), Look("teacher", 0.9, [THUMB], "")]
+)
+SOFT = Softness(4, 0.9, 0.5, 0.6, [1, 4], [0.5, 0.25], [0.1, 0.75], [0.2, 1.0])
 
 
 def portrait(label, fgsm, scatter=0.4):
@@ -36,6 +62,11 @@ def portrait(label, fgsm, scatter=0.4):
         reliability=BARS,
         points=[(0.0, 1.0, 0), (2.0, 3.0, 1), (4.0, 5.0, 1)],
         robustness=Robustness([0, 8 / 255], fgsm, [share / 2 for share in fgsm]),
+        confusion=Confusion([[3, 1, 0], [0, 0, 0], [0, 2, 2]], [Pair(2, 1, 2, 0.5, [5], [THUMB])]),
+        heads=[HeadScore("head 1", 0.25, 0.125), HeadScore("network", 0.5)],
+        mixtures=[MIXED],
+        looked=[LOOKED],
+        softness=SOFT,
     )
 
 
@@ -44,20 +75,35 @@ def analysis():
     return Analysis(
         data="<i>digits",
         split="test",
-        images=4,
-        attacked=4,
-        mapped=3,
-        total=10,
-        classes=["ant", EVIL],
+        only=[*SECTIONS],
+        styles=looks(["kd", EVIL]),
         temperatures=[1, 4],
         pgd_steps=10,
+        images=4,
+        drawn=4,
+        mapped=3,
+        names=NAMES,
+        classes=["ant", EVIL],
         portraits=[portrait("kd", [0.5, 0.25]), portrait(EVIL, [1.0, 0.75], None)],
+        similarities=[Similarity("kd", EVIL, [[1.0, None], [0.25, 0.5]])],
+        sheet=sheet(torch.rand(3, 3, 8, 8)),
+        left_out=[f"nothing of {EVIL}"],
     )
 
 
 @pytest.fixture
-def page(analysis, tmp_path):
-    path = write_analysis(analysis, tmp_path / "new" / "report.html", title=EVIL, command="a <b>")
+def page(analysis, make_run, tmp_path):
+    """With curves and settings of two runs of one method, and of a third with a name that is markup."""
+    paths = [make_run("a", "kd", 1), make_run("b", "kd", 2), make_run(EVIL.replace("/", ""), "ofd")]
+    runs = list(zip(["kd", "kd", EVIL], map(Run.read, paths)))
+    path = write_analysis(
+        analysis,
+        tmp_path / "new" / "report.html",
+        title=EVIL,
+        command="a <b>",
+        comparison=compare(paths),
+        runs=runs,
+    )
     return path.read_text().replace(get_plotlyjs(), "PLOTLY")
 
 
@@ -66,7 +112,7 @@ def drawn(page):
 
 
 def test_reliability_shows_each_bin_that_holds_images(analysis):
-    figure = gallery.reliability(analysis.portraits[0], gallery.looks(["kd"])["kd"]).to_dict()
+    figure = gallery.reliability(analysis.portraits[0], looks(["kd"])["kd"]).to_dict()
     accuracy, gap, images, _ = figure["data"]
     assert accuracy["x"] == gap["x"] == images["x"] == pytest.approx([0.5, 5 / 6])
     assert accuracy["y"] == [1 / 3, 1.0]
@@ -129,13 +175,20 @@ def test_the_table_has_every_temperature(analysis):
 
 def test_page_is_self_contained(page):
     assert page.count("PLOTLY") == 1
-    assert not re.search(r"""(src|href)\s*=|@import|url\(|https?://""", page)
+    data = re.compile(r"data:image/jpeg;base64,[\w+/=]+")
+    assert len(data.findall(page)) == 2 * (1 + 3) + 1 + 1 + 2 * (
+        2 + 1 + 1
+    )  # pairs, mixtures, map, maps
+    rest = data.sub("PICTURE", page).replace('src="PICTURE"', "")
+    assert not re.search(r"""(src|href)\s*=|@import|url\(|https?://""", rest)
     assert "default-src 'none'" in page
 
 
 def test_every_figure_has_its_place(page):
     plots = drawn(page)
-    assert len(plots) == 10
+    assert (
+        len(plots) == 10 + 2 + 2 + 1 + 3 + 1 + 1
+    )  # confusion, heads, CKA, temperature, curves, ce
     assert sorted(re.findall(r'<div id="([^"]+)" class="plot">', page)) == sorted(plots)
     assert all(plot["data"] for plot in plots.values())
 
@@ -175,6 +228,93 @@ def test_the_files_hold_the_same_numbers(analysis, tmp_path):
 
 
 def test_names_are_no_mathematics_to_matplotlib(analysis):
-    assert prints.plain("a$x$") == r"a\$x\$"
-    assert not prints.plain("_hidden").startswith("_")
-    assert max(map(len, prints.plain("word " * 40, 20).splitlines())) <= 20
+    assert paper.plain("a$x$") == r"a\$x\$"
+    assert not paper.plain("_hidden").startswith("_")
+    assert max(map(len, paper.plain("word " * 40, 20).splitlines())) <= 20
+
+
+def test_confusion_shows_shares_of_rows_and_counts(analysis):
+    trace = matrices.confusion(analysis.portraits[0], NAMES).to_dict()["data"][0]
+    assert trace["z"] == [[75, 25, 0], [None, None, None], [0, 50, 50]]
+    assert trace["text"] == [[3, 1, ""], ["", "", ""], ["", 2, 2]]
+    assert trace["x"][0] == trace["y"][0] == "ant"
+    many = [f"class {number}" for number in range(30)]
+    counts = [[int(a == b) for a in range(30)] for b in range(30)]
+    large = replace(analysis.portraits[0], confusion=Confusion(counts, []))
+    figure = matrices.confusion(large, many).to_dict()
+    assert figure["layout"]["xaxis"]["showticklabels"] is False
+    assert figure["data"][0]["x"][29] == "class 29"  # on hover
+
+
+def test_a_page_of_too_many_classes_has_no_matrix(analysis):
+    many = replace(analysis, names=["x"] * (matrices.MOST + 1))
+    assert not [name for name in gallery.figures(many) if name.startswith("confusion")]
+
+
+def test_heads_are_bars_and_their_rotations_diamonds(analysis):
+    bars, diamonds = gallery.heads(analysis.portraits[0], looks(["kd"])["kd"]).to_dict()["data"]
+    assert list(zip(bars["y"], bars["x"])) == [("head 1", 25), ("network", 50)]
+    assert list(zip(diamonds["y"], diamonds["x"])) == [("head 1", 12.5)]
+
+
+def test_similarity_and_temperature_are_tables_of_their_numbers(analysis):
+    cells = matrices.similarity(analysis.similarities[0]).to_dict()["data"][0]
+    assert cells["z"] == [[1.0, None], [0.25, 0.5]]
+    assert cells["text"] == [["1.00", "–"], ["0.25", "0.50"]]
+    tables = matrices.softness(analysis.portraits)
+    for name, expected in zip(tables, (SOFT.kl, SOFT.teacher, SOFT.student)):
+        trace = tables[name].to_dict()["data"][0]
+        assert trace["z"] == [expected, expected]
+        assert trace["x"] == ["1", "4"]
+
+
+def test_what_is_not_wanted_is_not_drawn(analysis, tmp_path):
+    bare = replace(analysis, only=["confusion"], similarities=[], sheet=None, portraits=[
+        replace(each, points=[], robustness=None, heads=[], mixtures=[], looked=[], softness=None)
+        for each in analysis.portraits
+    ])  # fmt: skip
+    assert list(gallery.figures(bare)) == ["confusion-0", "confusion-1"]
+    assert [path.stem for path in prints.write_figures(bare, tmp_path)] == ["confusion"]
+    page = write_analysis(bare, tmp_path / "report.html", title="x").read_text()
+    assert "Which classes are mistaken for which?" in page
+    for heading in ("How do the features lie?", "Where do they look?", "How did they learn?"):
+        assert heading not in page
+
+
+def test_without_networks_there_are_curves_and_settings(make_run, tmp_path):
+    path = make_run("a", "kd", 1)
+    empty = Analysis("digits", "test", [*SECTIONS], looks(["kd"]), [1], 10, left_out=["no weights"])
+    given = {"comparison": compare([path]), "runs": [("kd", Run.read(path))]}
+    page = write_analysis(empty, tmp_path / "report.html", title="x", **given).read_text()
+    assert [*drawn(page.replace(get_plotlyjs(), ""))] == ["learning-curves", "term-0"]
+    assert "no weights" in page
+    assert "cohobate train run.toml" in page
+    assert "cifar_resnet8" in page
+    assert "AMD EPYC 7763" in page
+
+
+def test_the_pictures_are_files_too(analysis):
+    attention = plates.attention(analysis.portraits[0], NAMES)
+    shown = [axes for axes in attention.axes if axes.images]
+    assert len(shown) == (1 + 2 + 1) + (1 + 1)  # image, stages and Grad-CAM; the teacher has none
+    assert (
+        len([axes for axes in plates.mixtures(analysis.portraits[0], NAMES).axes if axes.images])
+        == 3
+    )
+    bars = plates.heads(analysis).axes[0].patches
+    assert [bar.get_width() for bar in bars] == [25, 50]
+    texts = [text.get_text() for text in plates.similarity(analysis).axes[0].texts]
+    assert texts == ["1.00", "–", "0.25", "0.50"]
+
+
+def test_runs_over_two_settings_are_a_grid(make_run, tmp_path):
+    """Teachers across, temperatures down, as MIX-KD has it: of stored runs, without any weights."""
+    paths = [
+        make_run(f"{teacher}{temperature}", "kd", 1, test, options={"teacher": teacher, "temperature": temperature})
+        for teacher, temperature, test in (("a", 1, 0.5), ("a", 4, 0.6), ("b", 1, 0.7), ("b", 4, 0.8))
+    ]  # fmt: skip
+    empty = Analysis("digits", "test", ["curves"], looks(["kd"] * 4), [1], 10)
+    page = write_analysis(empty, tmp_path / "report.html", title="x", comparison=compare(paths))
+    grid = drawn(page.read_text().replace(get_plotlyjs(), ""))["sweep-0"]["data"][0]
+    assert (grid["x"], grid["y"]) == (["a", "b"], ["1", "4"])
+    assert grid["z"] == [[50, 70], [60, 80]]

@@ -11,6 +11,7 @@ import pytest
 
 from cohobate.engine import Training
 from cohobate.methods import METHODS
+from places import CLASSIFYING
 
 SMALL = ("data.per_class=8", "data.batch_size=16", "data.size=16", "optim.ema=0.9")
 SMALL += ("compile=false",)  # which would be found not to pay, after a trial in each of the runs
@@ -48,7 +49,7 @@ def teacher(name, smoke, kept, tmp_path) -> Path | None:
     return shutil.copytree(trained, tmp_path / "teacher")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSIFYING)
 def test_stopped_and_continued(name, teacher, smoke, monkeypatch, tmp_path):
     given = [*SMALL, f"method.name={name}"]
     if teacher:

@@ -20,6 +20,7 @@ from cohobate.losses import total
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules import EMA, Frozen, mixing
+from places import CLASSIFYING
 
 CLASSES, SIZE, ROWS, SAMPLES = 5, 32, 6, 20
 BUILT = {"teacher", "samples"}  # what a run builds for a method, and nobody chooses a value of
@@ -70,7 +71,7 @@ CHAINED = ["manifold_mixup"]
 RECALLING = [name for name, kind in METHODS.items() if kind.recalls != "nothing"]
 CASES = {
     "-".join([name, *(f"{k}={v}" for k, v in given.items())]): (name, given)
-    for name in METHODS
+    for name in CLASSIFYING
     for given in ({}, *VARIANTS.get(name, []))
 }
 PAIRS = [
@@ -239,7 +240,7 @@ def test_looks_at_no_value(method):
     assert {loss.device.type for loss in losses.values()} == {"meta"}
 
 
-@pytest.mark.parametrize("pair", [f"{name} cnn" for name in METHODS], indirect=True)
+@pytest.mark.parametrize("pair", [f"{name} cnn" for name in CLASSIFYING], indirect=True)
 def test_compiles_to_one_graph_whatever_the_progress(method):
     torch.compiler.reset()
     steps = [(batch_for(method, k), now(k, 3 * k)) for k in range(3)]

@@ -14,6 +14,7 @@ from cohobate.losses import total
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules import frozen_keys
+from places import CLASSIFYING
 
 pytestmark = pytest.mark.slow
 STEPS, SIZE = 41, 16
@@ -24,8 +25,8 @@ GIVEN = {TRANSFORMER: {"img_size": SIZE, "patch_size": 4, "depth": 3, "embed_dim
 LOOKED_AT = {THIN: (0, 20, 40), WIDE: (0, 20), TRANSFORMER: (5,)}
 COMPARED = {THIN: 128, WIDE: 128, TRANSFORMER: 64}  # rows, until the gradient is not all noise
 CASES = [
-    *((name, THIN) for name in METHODS),
-    *((name, TRANSFORMER) for name in METHODS if name not in PYRAMID + CHAINED),
+    *((name, THIN) for name in CLASSIFYING),
+    *((name, TRANSFORMER) for name in CLASSIFYING if name not in PYRAMID + CHAINED),
     ("kd", WIDE),
 ]
 UPSIDE = {"frskd", "frskd_sla"}

@@ -93,7 +93,7 @@ def differences(comparison: Comparison) -> go.Figure | None:
     rows = [row for row in comparison.rows if row.difference is not None]
     if not rows:
         return None
-    figure = blank("difference of test top-1 (points)", height=64 + 34 * len(rows))
+    figure = blank("difference in test top-1 (points)", height=96 + 34 * len(rows))
     for place, row in enumerate(rows):
         style, mean, known = look[row.label], 100 * (row.difference or 0), row.low is not None
         low, high = (mean if bound is None else 100 * bound for bound in (row.low, row.high))
@@ -219,6 +219,8 @@ def curves(figure: go.Figure, comparison: Comparison, value: Value) -> go.Figure
     for group in comparison.groups:
         if value(group.runs[0].rows[0]) is not None:
             figure.add_traces(curve(group, look[group.label], value))
+    if max(run.epochs for run in comparison.runs) <= 10:
+        figure.update_xaxes(dtick=1)  # there is no half an epoch
     return figure
 
 
@@ -272,18 +274,18 @@ def wrapped(label: str) -> str:
 
 def blank(x: str, y: str = "", height: int = 420, title: str = "") -> go.Figure:
     """An empty figure in the house style, on whatever paper lies beneath."""
-    figure = go.Figure()
+    figure, font = go.Figure(), {"family": "system-ui, sans-serif", "size": 13}
     figure.update_layout(
         title={"text": escape(title), "x": 0, "xref": "paper", "font": {"size": 14}},
         template="none",
         height=height,
         margin={"l": 8, "r": 12, "t": 34 if title else 8, "b": 8},
-        font={"family": "system-ui, sans-serif", "size": 13},
+        font=font,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"align": "left", "namelength": -1},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     axis = {"automargin": True, "gridcolor": FAINT, "linecolor": FAINT, "zeroline": False}
-    figure.update_xaxes(title={"text": x, "standoff": 10}, showline=True, **axis)
-    return figure.update_yaxes(title={"text": y, "standoff": 12}, **axis)
+    figure.update_xaxes(title={"text": x, "standoff": 10, "font": font}, showline=True, **axis)
+    return figure.update_yaxes(title={"text": y, "standoff": 12, "font": font}, **axis)

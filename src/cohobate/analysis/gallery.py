@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from cohobate.analysis.figures import DASHES, FAINT, GREY, Style, blank, looks, wrapped
+from cohobate.analysis import matrices
+from cohobate.analysis.figures import DASHES, FAINT, GREY, Style, blank, wrapped
+from cohobate.analysis.heads import STUDENT
 from cohobate.analysis.portrait import Analysis, Histogram, Portrait
 
 CLASS_COLOURS = (
@@ -37,14 +39,31 @@ def dots(classes: Sequence[str]) -> dict[str, Dot]:
 
 def figures(analysis: Analysis) -> dict[str, go.Figure]:
     """Every figure of an analysis under the name of its place in the page."""
-    look = looks(portrait.label for portrait in analysis.portraits)
-    drawn = {"norms": norms(analysis), "robustness": robustness(analysis)}
-    for number, portrait in enumerate(analysis.portraits):
-        drawn[f"reliability-{number}"] = reliability(portrait, look[portrait.label])
-        drawn[f"map-{number}"] = class_map(portrait, analysis.classes)
-    for number in range(len(analysis.temperatures)):
+    drawn: dict[str, go.Figure] = {}
+    wanted, portraits = analysis.only, analysis.portraits
+    if not portraits:
+        return drawn
+    for number, portrait in enumerate(portraits):
+        if "calibration" in wanted:
+            style = analysis.styles[portrait.label]
+            drawn[f"reliability-{number}"] = reliability(portrait, style)
+        if "confusion" in wanted and len(analysis.names) <= matrices.MOST:
+            drawn[f"confusion-{number}"] = matrices.confusion(portrait, analysis.names)
+        if portrait.points:
+            drawn[f"map-{number}"] = class_map(portrait, analysis.classes)
+    for number in range(len(analysis.temperatures) if "calibration" in wanted else 0):
         drawn[f"entropy-{number}"] = entropies(analysis, number)
         drawn[f"confidence-{number}"] = confidences(analysis, number)
+    if "features" in wanted:
+        drawn["norms"] = norms(analysis)
+    if "robustness" in wanted:
+        drawn["robustness"] = robustness(analysis)
+    for number, portrait in enumerate(analysis.headed):
+        drawn[f"heads-{number}"] = heads(portrait, analysis.styles[portrait.label])
+    for number, similarity in enumerate(analysis.similarities):
+        drawn[f"similarity-{number}"] = matrices.similarity(similarity)
+    if any(portrait.softness for portrait in portraits):
+        drawn |= matrices.softness(portraits)
     return drawn
 
 
@@ -114,9 +133,8 @@ def histograms(
     analysis: Analysis, spreads: Sequence[Histogram], figure: go.Figure, *, density: bool = False
 ) -> go.Figure:
     """Adds a histogram a run, as the outline of its bars."""
-    look = looks(portrait.label for portrait in analysis.portraits)
     for portrait, spread in zip(analysis.portraits, spreads):
-        style, edges = look[portrait.label], spread.edges
+        style, edges = analysis.styles[portrait.label], spread.edges
         scale = 1 / (edges[1] - edges[0]) if density else 100
         bins = [
             [wrapped(portrait.label), f"{low:.3g} to {high:.3g}", f"{100 * share:.1f}"]
@@ -137,17 +155,20 @@ def histograms(
 
 
 def class_map(portrait: Portrait, classes: Sequence[str]) -> go.Figure:
-    """Where t-SNE puts the images, a colour a class; its axes mean nothing and are not drawn."""
+    """Where t-SNE puts the images, a colour a class; its axes mean nothing and are not drawn.
+
+    A dot carries its class, and its image's place on the page's sheet of thumbnails.
+    """
     figure = blank("", height=320)
     for place, (name, dot) in enumerate(dots(classes).items()):
-        own = [(x, y) for x, y, at in portrait.points if at == place]
+        own = [(x, y, cell) for cell, (x, y, at) in enumerate(portrait.points) if at == place]
         figure.add_scatter(
-            x=[x for x, _ in own],
-            y=[y for _, y in own],
+            x=[x for x, _, _ in own],
+            y=[y for _, y, _ in own],
             mode="markers",
             marker={"color": dot.colour, "symbol": SYMBOLS[dot.symbol], "size": 5, "opacity": 0.8},
             legendgroup=f"class {name}",
-            customdata=[[wrapped(name)]] * len(own),
+            customdata=[[wrapped(name), cell] for _, _, cell in own],
             hovertemplate="%{customdata[0]}<extra></extra>",
         )
     hidden = {"showgrid": False, "showticklabels": False, "showline": False}
@@ -159,8 +180,11 @@ def robustness(analysis: Analysis) -> go.Figure:
     """Accuracy over the strength of the attack: FGSM solid, PGD dashed."""
     figure = blank("ε in 255ths", "accuracy (%)", height=380)
     symbols = dict(zip(DASHES, SYMBOLS.values()))
-    for label, style in looks(p.label for p in analysis.portraits).items():
-        found = next(p.robustness for p in analysis.portraits if p.label == label)
+    for portrait in analysis.portraits:
+        found, label = portrait.robustness, portrait.label
+        if found is None:
+            continue
+        style = analysis.styles[label]
         for attack, dash, values in (("FGSM", "solid", found.fgsm), ("PGD", "dash", found.pgd)):
             figure.add_scatter(
                 x=[255 * epsilon for epsilon in found.epsilons],
@@ -173,3 +197,38 @@ def robustness(analysis: Analysis) -> go.Figure:
                 hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{x:.3g}/255: %{y:.2f} %<extra></extra>",
             )
     return figure.update_yaxes(rangemode="tozero")
+
+
+def heads(portrait: Portrait, style: Style) -> go.Figure:
+    """A bar for the accuracy of each head on upright images; a diamond for that of class and rotation."""
+    scores = portrait.heads
+    names = [escape(score.name) for score in scores]
+    figure = blank("accuracy (%)", height=70 + 26 * len(scores))
+    main = [score.name == STUDENT for score in scores]
+    figure.add_bar(
+        y=names,
+        x=[100 * score.accuracy for score in scores],
+        orientation="h",
+        marker={"color": [style.tint(0.9 if each else 0.4) for each in main]},
+        text=[f"{100 * score.accuracy:.1f}" for score in scores],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+    )
+    joint = [(name, s.joint) for name, s in zip(names, scores) if s.joint is not None]
+    if joint:
+        figure.add_scatter(
+            y=[name for name, _ in joint],
+            x=[100 * share for _, share in joint],
+            mode="markers",
+            marker={
+                "symbol": "diamond",
+                "size": 10,
+                "color": style.colour,
+                "line": {"width": 1.5, "color": "#ffffff"},
+            },
+            hovertemplate="%{y}, class and rotation: %{x:.2f} %<extra></extra>",
+        )
+    figure.update_layout(margin_l=92)  # that panels have their bars below each other
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=False)
+    return figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100])

@@ -1,7 +1,7 @@
 """What was found out about trained networks, in plain numbers that figures and tables are made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 from string import Formatter
 from typing import NamedTuple
@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 
 from cohobate.analysis import calibration, embedding
+from cohobate.analysis.attention import Looked
 from cohobate.analysis.calibration import Reliability
 from cohobate.analysis.comparison import percent
+from cohobate.analysis.confusion import Confusion, confusion
 from cohobate.analysis.embedding import Outputs
+from cohobate.analysis.figures import Style
+from cohobate.analysis.heads import HeadScore
+from cohobate.analysis.mixtures import Mixed
+from cohobate.analysis.pictures import Sheet
 from cohobate.analysis.robustness import Robustness
+from cohobate.analysis.similarity import Similarity
+from cohobate.analysis.softness import Softness
 
 Point = tuple[float, float, int]
 
@@ -50,7 +58,12 @@ class Portrait:
     entropy, confidence: of each image's probabilities, at each temperature of the analysis.
     scatter: tr(S_w) / tr(S_b) of the features; None where all class means are one point.
     cosine: of a feature with the mean of its class, averaged.
+
+    What is asked of fewer images, or not of every network, is empty or None where it was not wanted
+    or cannot be had.
     points: (x, y, class) on the map, of the images of the chosen classes, the class by its place among these.
+    heads: of all heads of the method, where it has more than its network's, on the drawn images. looked: where networks look on some images.
+    mixtures: that the method learns from. softness: of the network and its teacher.
     """
 
     label: str
@@ -65,39 +78,56 @@ class Portrait:
     entropy: list[Histogram]
     confidence: list[Histogram]
     reliability: Reliability
-    points: list[Point]
-    robustness: Robustness
+    confusion: Confusion
+    points: list[Point] = field(default_factory=list)
+    robustness: Robustness | None = None
+    heads: list[HeadScore] = field(default_factory=list)
+    mixtures: list[Mixed] = field(default_factory=list)
+    looked: list[Looked] = field(default_factory=list)
+    softness: Softness | None = None
 
 
 @dataclass(frozen=True)
 class Analysis:
     """Portraits of networks on the same images.
 
-    images, attacked, mapped: how many images the scores, the attacks and the map are of.
-    classes: names of the classes of the map. total: how many classes there are.
+    only: the sections that are wanted. styles: how each run is drawn, those without a portrait too.
+    images, drawn, mapped: how many images the scores, what costs more, and the map are of.
+    names: of all classes. classes: of those on the map.
+    sheet: thumbnails of the images on the map, in the order of a portrait's points.
+    left_out: a sentence for everything that is missing, and why.
     """
 
     data: str
     split: str
-    images: int
-    attacked: int
-    mapped: int
-    total: int
-    classes: list[str]
+    only: list[str]
+    styles: dict[str, Style]
     temperatures: list[float]
     pgd_steps: int
-    portraits: list[Portrait]
+    images: int = 0
+    drawn: int = 0
+    mapped: int = 0
+    names: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    portraits: list[Portrait] = field(default_factory=list)
+    similarities: list[Similarity] = field(default_factory=list)
+    sheet: Sheet | None = None
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def headed(self) -> list[Portrait]:
+        """The portraits of methods that have more heads than their network's."""
+        return [portrait for portrait in self.portraits if portrait.heads]
+
+    @property
+    def depth(self) -> int:
+        """Stages of the deepest network of which there are pictures."""
+        looks = [look for each in self.portraits for seen in each.looked for look in seen.looks]
+        return max((len(look.pictures) for look in looks), default=0)
 
 
-def portrait(
-    label: str,
-    folder: str,
-    seen: Outputs,
-    temperatures: Sequence[float],
-    points: list[Point],
-    robustness: Robustness,
-) -> Portrait:
-    """The portrait of a network by what it says of images, with its map and its attacks, made before."""
+def portrait(label: str, folder: str, seen: Outputs, temperatures: Sequence[float]) -> Portrait:
+    """The portrait of a network by what it says of images."""
     features, logits, targets = seen
     bars = calibration.reliability(logits, targets)
     most = log(logits.shape[1])
@@ -114,8 +144,7 @@ def portrait(
         entropy=[Histogram.of(calibration.entropy(logits, t), 0, most) for t in temperatures],
         confidence=[Histogram.of(calibration.confidence(logits, t), 0, 1) for t in temperatures],
         reliability=bars,
-        points=points,
-        robustness=robustness,
+        confusion=confusion(logits, targets),
     )
 
 

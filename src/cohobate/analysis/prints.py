@@ -1,16 +1,16 @@
 """The pictures of an analysis as PNG files, in Matplotlib: for papers and slides, on white paper."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
-from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cohobate.analysis.figures import DASHES, GREY, looks
+from cohobate.analysis import plates
+from cohobate.analysis.figures import DASHES, GREY
 from cohobate.analysis.gallery import dots
-from cohobate.analysis.portrait import Analysis, Histogram, Portrait
+from cohobate.analysis.paper import grid, legend, plain, titled
+from cohobate.analysis.portrait import Analysis, Histogram
 
 MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^"}
 """What a page and Matplotlib call them."""
@@ -21,14 +21,19 @@ def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
     """Writes a file a figure and returns their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = {
-        "reliability": reliability(analysis),
-        "entropy": spreads(analysis, "entropy", "entropy (nats)"),
-        "confidence": spreads(analysis, "confidence", "highest probability"),
-        "map": maps(analysis),
-        "norms": norms(analysis),
-        "robustness": robustness(analysis),
-    }
+    drawn: dict[str, Figure] = {}
+    wanted, portraits = analysis.only, analysis.portraits
+    if portraits and "calibration" in wanted:
+        drawn["reliability"] = reliability(analysis)
+        drawn["entropy"] = spreads(analysis, "entropy", "entropy (nats)")
+        drawn["confidence"] = spreads(analysis, "confidence", "highest probability")
+    if portraits and "confusion" in wanted:
+        drawn["confusion"] = plates.confusion(analysis)
+    if portraits and "features" in wanted:
+        drawn |= {"map": maps(analysis), "norms": norms(analysis)}
+    if portraits and "robustness" in wanted:
+        drawn["robustness"] = robustness(analysis)
+    drawn |= plates.figures(analysis)
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH)
     return [folder / f"{name}.png" for name in drawn]
@@ -37,7 +42,7 @@ def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
 def reliability(analysis: Analysis) -> Figure:
     """A panel a run: accuracy over confidence, hatched what lies between; below, where images are."""
     figure, panels = grid(len(analysis.portraits), size=(3.2, 3.9))
-    styles = looks(portrait.label for portrait in analysis.portraits)
+    styles = analysis.styles
     for axes, portrait in zip(panels, analysis.portraits):
         bars, below = portrait.reliability, axes.inset_axes((0, -0.3, 1, 0.2), sharex=axes)
         width, total = 1 / len(bars.count), sum(bars.count)
@@ -66,7 +71,7 @@ def spreads(analysis: Analysis, name: str, axis: str) -> Figure:
     figure, panels = grid(len(analysis.temperatures), columns=2, size=(4.2, 2.9))
     for place, (axes, temperature) in enumerate(zip(panels, analysis.temperatures)):
         found = [getattr(portrait, name)[place] for portrait in analysis.portraits]
-        histograms(axes, analysis.portraits, found)
+        histograms(axes, analysis, found)
         axes.set(xlabel=axis, ylabel="% of images")
         titled(axes, f"T = {temperature:g}")
     legend(figure, panels[0])
@@ -76,7 +81,7 @@ def spreads(analysis: Analysis, name: str, axis: str) -> Figure:
 def norms(analysis: Analysis) -> Figure:
     """The length of the features as a density: each run has bins of its own width."""
     figure, (axes,) = grid(1, size=(6, 3.4))
-    histograms(axes, analysis.portraits, [p.norms for p in analysis.portraits], density=True)
+    histograms(axes, analysis, [p.norms for p in analysis.portraits], density=True)
     axes.set(xlabel="length of the features", ylabel="density")
     legend(figure, axes)
     return figure
@@ -84,15 +89,14 @@ def norms(analysis: Analysis) -> Figure:
 
 def histograms(
     axes: Axes,
-    portraits: Sequence[Portrait],
+    analysis: Analysis,
     spreads: Sequence[Histogram],
     *,
     density: bool = False,
 ) -> None:
     """Draws a histogram a run, as the outline of its bars."""
-    styles = looks(portrait.label for portrait in portraits)
-    for portrait, spread in zip(portraits, spreads):
-        style, edges = styles[portrait.label], spread.edges
+    for portrait, spread in zip(analysis.portraits, spreads):
+        style, edges = analysis.styles[portrait.label], spread.edges
         scale = 1 / (edges[1] - edges[0]) if density else 100
         heights = [scale * share for share in spread.shares]
         axes.stairs(heights, edges, fill=True, color=style.colour, alpha=0.12)
@@ -134,10 +138,12 @@ def maps(analysis: Analysis) -> Figure:
 def robustness(analysis: Analysis) -> Figure:
     """Accuracy over the strength of the attack: FGSM solid, PGD dashed."""
     figure, (axes,) = grid(1, size=(6, 3.8))
-    styles = looks(portrait.label for portrait in analysis.portraits)
+    styles = analysis.styles
     markers = dict(zip(DASHES, MARKERS.values()))
     for portrait in analysis.portraits:
         style, found = styles[portrait.label], portrait.robustness
+        if found is None:
+            continue
         x = [255 * epsilon for epsilon in found.epsilons]
         look = {"color": style.colour, "marker": markers[style.stroke], "markersize": 5}
         axes.plot(x, [100 * share for share in found.fgsm], label=plain(portrait.label), **look)
@@ -148,45 +154,3 @@ def robustness(analysis: Analysis) -> Figure:
     axes.set_ylim(bottom=0)
     legend(figure, axes)
     return figure
-
-
-def grid(
-    count: int, columns: int = 3, size: tuple[float, float] = (3.2, 3.2)
-) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in the house style, each of `size` inches."""
-    across = min(count, columns)
-    down = -(-count // across)
-    figure = Figure((size[0] * across, size[1] * down), layout="constrained")
-    places = figure.subplots(down, across, squeeze=False).flat
-    panels = []
-    for axes, number in zip_longest(places, range(count)):
-        if number is None:
-            axes.remove()
-            continue
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
-        axes.set_axisbelow(True)
-        panels.append(axes)
-    return figure, panels
-
-
-def legend(figure: Figure, axes: Axes, markerscale: float = 1) -> None:
-    """One legend for the whole figure, from what is drawn in `axes`, on paper added below."""
-    handles, labels = axes.get_legend_handles_labels()
-    widest = 0.7 + 0.09 * max(len(line) for label in labels for line in label.splitlines())
-    across = min(len(labels), max(1, int(figure.get_figwidth() / widest)))
-    lines = max(1 + label.count("\n") for label in labels) * -(-len(labels) // across)
-    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=across, frameon=False, markerscale=markerscale
-    )  # fmt: skip
-
-
-def titled(axes: Axes, title: str) -> None:
-    axes.set_title(plain(title, 32), loc="left", fontsize="medium")
-
-
-def plain(text: str, width: int = 48) -> str:
-    """A text in lines of `width` characters, that Matplotlib reads neither as mathematics nor as hidden."""
-    text = fill(text, width).replace("$", r"\$")
-    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text

@@ -1,7 +1,9 @@
 """A comparison or an analysis as one self-contained HTML page: it opens without a network and asks for none."""
 
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
+from itertools import count
 from math import log
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from cohobate.analysis import figures, gallery, sweeps, tables
 from cohobate.analysis.calibration import BINS
 from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
-from cohobate.analysis.runs import shown
+from cohobate.analysis.runs import Run, shown
 from cohobate.analysis.setup import Setup
 
 PAGES = Environment(
@@ -60,26 +62,47 @@ def write_report(
 
 
 def write_analysis(
-    analysis: Analysis, path: str | Path, *, title: str, intro: str = "", command: str = ""
+    analysis: Analysis,
+    path: str | Path,
+    *,
+    title: str,
+    intro: str = "",
+    command: str = "",
+    comparison: Comparison | None = None,
+    runs: Sequence[tuple[str, Run]] = (),
 ) -> Path:
-    """Writes the page of an analysis, and returns its path; the rest as for `write_report`."""
-    names = [portrait.label for portrait in analysis.portraits]
+    """Writes the page of an analysis, and returns its path; the rest as for `write_report`.
+
+    comparison: of the runs that are done, for their curves. runs: all of them, under their labels.
+    """
+    drawn, terms, grids = gallery.figures(analysis), {}, {}
+    if comparison is not None and "curves" in analysis.only:
+        drawn["learning-curves"] = figures.learning_curves(comparison)
+        terms = {f"term-{i}": e for i, e in enumerate(figures.loss_terms(comparison).values())}
+        grids = {f"sweep-{i}": e for i, e in enumerate(sweeps.figures(comparison).items())}
+    drawn |= terms | {name: figure for name, (_, figure) in grids.items()}
+    portraits = analysis.portraits
     return _write(
         path,
         "analysis.html",
-        gallery.figures(analysis),
+        drawn,
         title=title,
         intro=intro,
         command=command,
         analysis=analysis,
-        names=names,
-        errors=[f"{each.label}, ECE {percent(each.ece)} %" for each in analysis.portraits],
+        has=analysis.only.__contains__,
+        number=count(1).__next__,
+        names=[portrait.label for portrait in portraits],
+        errors=[f"{each.label}, ECE {percent(each.ece)} %" for each in portraits],
         softened=[f"T = {temperature:g}" for temperature in analysis.temperatures],
         columns=columns(analysis),
-        styles=figures.looks(names),
         dots=gallery.dots(analysis.classes),
         bins=BINS,
-        most=log(analysis.total),
+        most=log(max(1, len(analysis.names))),
+        curves={} if comparison is None else figures.styles(comparison),
+        terms=list(terms),
+        sweeps={name: method for name, (method, _) in grids.items()},
+        setup=Setup.of(runs),
     )
 
 

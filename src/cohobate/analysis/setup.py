@@ -8,8 +8,9 @@ from cohobate.analysis.groups import differing
 from cohobate.analysis.runs import Run
 from cohobate.tables import flat
 
+FILES = ("config.toml", "environment.json")
 Facts = dict[str, dict[str, Any]]
-"""For `config.toml` and `environment.json`: the names in the file, and what they stand for."""
+"""For each of the files: the names in it, and what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,25 @@ class Setup:
 
     @classmethod
     def of(cls, runs: Iterable[tuple[str, Run]]) -> "Setup":
-        """Of one run or more, each with its label."""
-        labels, read = zip(*runs)
-        every = [facts(run) for run in read]
-        apart = {file: differing([own[file] for own in every]) for file in every[0]}
+        """Of runs, each with its label."""
+        runs = list(runs)
+        every = [facts(run) for _, run in runs]
+        apart = {file: differing([own[file] for own in every]) for file in FILES}
+        shared = {
+            file: {name: value for name, value in own[file].items() if name not in apart[file]}
+            for own in every[:1]
+            for file in FILES
+        }
         return cls(
-            shared={
-                file: {name: value for name, value in told.items() if name not in apart[file]}
-                for file, told in every[0].items()
-            },
-            runs=[
-                Made(label, run, {f: {n: own[f][n] for n in apart[f] if n in own[f]} for f in own})
-                for label, run, own in zip(labels, read, every)
+            shared,
+            [
+                Made(
+                    label, run, {f: {n: own[f][n] for n in apart[f] if n in own[f]} for f in FILES}
+                )
+                for (label, run), own in zip(runs, every)
             ],
         )
 
 
 def facts(run: Run) -> Facts:
-    return {"config.toml": flat(run.config), "environment.json": flat(run.environment)}
+    return dict(zip(FILES, (flat(run.config), flat(run.environment))))

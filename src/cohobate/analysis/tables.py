@@ -17,8 +17,7 @@ from cohobate.analysis.comparison import Comparison, Row, percent
 
 
 class Column(NamedTuple):
-    """A column: the field of `Row` that it sorts by, where in a run's folder its numbers
-    stand, and how a row shows in it.
+    """A column: the field of `Row` that it sorts by, where in a run's folder its numbers stand, and how a row shows.
 
     main: whether it is shown where there is no room for all. One that no row has a value for is not
         shown at all.
@@ -39,13 +38,13 @@ COLUMNS = (
     Column("top-1 (%)", "top1", "metrics.jsonl, last row, test/top1", "test accuracy at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.top1)} ± {percent(r.top1_sd)}", main=True),
     Column("top-5 (%)", "top5", "metrics.jsonl, last row, test/top5", "likewise, for the five likeliest classes", lambda r: "–" if r.top5 is None else f"{percent(r.top5)} ± {percent(r.top5_sd)}"),
     Column("diff.", "difference", "metrics.jsonl, last row, test/top1, less the baseline’s", "of top-1 to the baseline, in points, over the seeds that both have", lambda r: percent(r.difference, "+"), main=True),
-    Column("95 % interval", "low", "outcomes.json, right", "of the difference, by a bootstrap over seeds and test images, for each method by itself: of twenty that change nothing, one is expected to show a difference", lambda r: "–" if r.low is None else f"[{percent(r.low, '+')}, {percent(r.high, '+')}]", main=True),
+    Column("95 % interval", "low", "outcomes.json, beside the baseline’s", "of the difference, by a bootstrap over seeds and test images, for each method by itself: of twenty that change nothing, one is expected to show a difference", lambda r: "–" if r.low is None else f"[{percent(r.low, '+')}, {percent(r.high, '+')}]", main=True),
     Column("best val (%)", "best_val", "metrics.jsonl, every row, val/top1", "validation accuracy at each run’s best epoch", lambda r: percent(r.best_val)),
     Column("last val (%)", "last_val", "metrics.jsonl, last row, val/top1", "validation accuracy at the last epoch", lambda r: percent(r.last_val)),
     Column("oracle (%)", "oracle", "metrics.jsonl, every row, oracle/top1", "best test accuracy of any epoch: the test images chose it, so it is no result", lambda r: percent(r.oracle)),
     Column("params (M)", "parameters", "environment.json, cost.parameters", "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
     Column("trained (M)", "trained_parameters", "environment.json, cost.trained_parameters", "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
-    Column("cost", "cost", "environment.json, cost.step_macs over cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of `supervised` on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
+    Column("cost", "cost", "environment.json, cost.step_macs and cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of `supervised` on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
     Column("images/s", "images_per_second", "metrics.jsonl, every row, images_per_second", "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
     Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}", main=True),
     Column("memory (MiB)", "memory", "environment.json, peak_memory_bytes", "most that the process of a run held, beyond what it began with", lambda r: "–" if r.memory is None else f"{r.memory / 2**20:,.0f}"),

@@ -68,12 +68,24 @@ def analyse(
         str, typer.Option(help="How far an attack may move a value that lies in [0, 1].")
     ] = "0,1/255,2/255,4/255,8/255",
     images: Annotated[
-        int, typer.Option(min=1, help="How many images to attack, and to map, at most.")
+        int,
+        typer.Option(min=1, help="How many images to map, attack and ask all heads of, at most."),
     ] = 1000,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Sections of the page, such as calibration,heads: curves, calibration, confusion,"
+            " features, robustness, heads, mixtures, attention, similarity, temperature."
+        ),
+    ] = None,
 ) -> None:
-    """Look into trained networks: calibration, softness, features, robustness."""
-    from cohobate.analyse import Wanted, analyse, fractions
+    """Look into trained networks: how they learnt, how sure they are, what they see and mistake.
+
+    Of a folder without weights there are learning curves and settings alone.
+    """
+    from cohobate.analyse import analyse
     from cohobate.analysis.portrait import columns
+    from cohobate.scene import Wanted, fractions
 
     folders = [Path(text) for text in given if "=" not in text or Path(text).exists()]
     settings = [text for text in given if Path(text) not in folders]
@@ -83,13 +95,17 @@ def analyse(
         epsilons=fractions(epsilon),
         classes=classes.split(",") if classes else (),
         images=images,
+        only=[name.strip() for name in only.split(",")] if only else (),
     )
     found, page = analyse(
         folders, out, wanted, overrides=settings, display=display(), command=command()
     )
     shown = [column for column in columns(found) if "T=" not in column.heading]
     rows = [(p.label, *(column.show(p) for column in shown)) for p in found.portraits]
-    show(["run", *(column.heading for column in shown)], rows)
+    if rows:
+        show(["run", *(column.heading for column in shown)], rows)
+    for sentence in found.left_out:
+        print(f"left out: {sentence}")
     print(f"figures and details: {page}")
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ class ImageSet:
     size: side of the square images that are served, in pixels.
     channels: 1 where the files are grey, else 3; 3 are served either way.
     mean, std: of each served channel over the training images, in units of [0, 1].
-    train, val, test: the splits; None where there is none.
+    train, val, test: the splits, each a `Split`, or what the task has in its place; None where there
+        is none.
     augment: names from `AUGMENTS` that suit the set.
     notes: sentences for the run's summary: what was left out, cut or found unusual.
     """
@@ -36,9 +38,9 @@ class ImageSet:
     channels: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    train: Split
-    val: Split | None
-    test: Split | None
+    train: Any
+    val: Any
+    test: Any
     augment: tuple[str, ...]
     notes: tuple[str, ...]
 

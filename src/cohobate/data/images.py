@@ -38,7 +38,7 @@ def dimensions(path: Path) -> tuple[int, int]:
 
     Raises BadImage.
     """
-    with _reading(path), Image.open(path) as image:
+    with reading(path), Image.open(path) as image:
         return _displayed(image)
 
 
@@ -47,12 +47,12 @@ def parts(path: Path, place: Place, size: int) -> Tensor:
 
     Raises BadImage.
     """
-    with _reading(path):
+    with reading(path):
         file = Image.open(path)
         width, height = _displayed(file)
     boxes = place(width, height).tolist()
     share = max(size / min(box[2:]) for box in boxes)
-    with _reading(path), file:
+    with reading(path), file:
         if share > 0.5 and _is_plain_jpeg(file):
             return _parts_of_jpeg(path, boxes, size)
         image, scale = _decode(file, share)
@@ -117,7 +117,7 @@ def check(paths: Sequence[Path]) -> list[BadImage]:
 
     def fault(path: Path) -> BadImage | None:
         try:
-            with _reading(path), Image.open(path) as image:
+            with reading(path), Image.open(path) as image:
                 _decode(image, 0)
         except BadImage as error:
             return error
@@ -128,7 +128,7 @@ def check(paths: Sequence[Path]) -> list[BadImage]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turns whatever a decoder raises, and they raise anything, into BadImage."""
     try:
         yield

@@ -1,20 +1,20 @@
 """Batches for training and evaluation, from memory or from files, augmented on the device."""
 
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from cohobate.core import Batch, cores
+from cohobate.core import Batch
 from cohobate.data.augment import GREY, RGB, Augment
-from cohobate.data.images import SKIP, BadImage, Place, centre, dimensions, known, parts
+from cohobate.data.images import BadImage, Place, centre, dimensions, known, parts
 from cohobate.data.sampling import Sampler
 from cohobate.data.splits import Split
 from cohobate.data.windows import Windows
+from cohobate.data.workers import Workers
 
 EVALUATED = 7 / 8
 """The share of a photograph's short side that evaluation looks at: 224 of 256 pixels."""
@@ -62,7 +62,7 @@ class TrainLoader:
         else:
             self.done = 1 if self.augment.frame else 0
             files = _Files(split.images, size, augment=self.augment, views=self.fetched)
-            self.source = _Workers(files, self.device, workers, lasting=True)
+            self.source = Workers(files, self.device, workers, lasting=True)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -116,7 +116,7 @@ class EvalLoader:
             self.source = _Memory(split.images.to(self.device))
         else:
             files = _Files(split.images, size, share=share)
-            self.source = _Workers(files, self.device, workers, lasting=False)
+            self.source = Workers(files, self.device, workers, lasting=False)
 
     def __len__(self) -> int:
         """Batches of this process."""
@@ -140,53 +140,8 @@ class _Memory:
             yield ids, [self.images.index_select(0, ids)]
 
 
-class _Workers:
-    """Images that processes read from files, some batches ahead."""
-
-    def __init__(self, files: "_Files", device: torch.device, workers: int | None, lasting: bool):
-        workers = processes(workers)
-        self.device = device
-        self.requests: list[tuple[int, list[int]]] = []  # filled anew for every epoch
-        self.loader = DataLoader(
-            files,
-            sampler=self.requests,
-            batch_size=None,
-            num_workers=workers,
-            persistent_workers=lasting and workers > 0,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=leave_signals if workers else None,
-            generator=torch.Generator(),  # else every epoch would draw from the global one
-        )
-
-    def batches(
-        self, epoch: int, rows: Iterable[Tensor]
-    ) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
-        """For each (B,) of `rows`: itself on the device, and the images (B, 3, S, S) of each view.
-
-        Where no step is done as files are read, one serves all views. Raises BadImage.
-        """
-        rows = list(rows)
-        self.requests[:] = [(epoch, row.tolist()) for row in rows]
-        for row, images in zip(rows, self.loader):
-            if isinstance(images, BadImage):
-                raise BadImage(images.path, f"{images.reason}; {SKIP}")
-            images = images.to(self.device, non_blocking=True)
-            yield row.to(self.device, non_blocking=True), images.unbind(1)
-
-
-def processes(workers: int | None) -> int:
-    """How many processes read files: as many as were asked for, else one a core, at most 8."""
-    return min(cores(), 8) if workers is None else workers
-
-
-def leave_signals(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the one that trains decides when all stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 class _Files(Dataset):
-    """Whole batches of files, asked for by (epoch, rows): uint8 (B, 1 or views, 3, S, S).
+    """Whole batches of files, asked for by (epoch, rows): uint8 (1 or views, B, 3, S, S).
 
     A file is read by its central square, of `share` of its short side; or, where `augment` begins
     with a step that chooses a part itself, by the parts which that draws for each view.
@@ -209,9 +164,8 @@ class _Files(Dataset):
         epoch, rows = request
         try:
             places = self._places(epoch, torch.tensor(rows))
-            return torch.stack(
-                [parts(self.paths[row], place, self.size) for row, place in zip(rows, places)]
-            )
+            images = [parts(self.paths[row], place, self.size) for row, place in zip(rows, places)]
+            return torch.stack(images, 1)
         except BadImage as error:
             return error
 

@@ -50,6 +50,7 @@ from cohobate.losses.maps import (
     map_errors,
     partial_l2,
 )
+from cohobate.losses.pixels import channel_wise
 from cohobate.losses.relations import (
     correlation_congruence,
     probabilistic_transfer,
@@ -65,6 +66,7 @@ __all__ = [
     "between_classes",
     "between_images",
     "boundary",
+    "channel_wise",
     "chosen_kl",
     "correlation_congruence",
     "cosines",

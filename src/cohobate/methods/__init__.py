@@ -12,6 +12,7 @@ from cohobate.methods.crd import CRD
 from cohobate.methods.cskd import CSKD
 from cohobate.methods.ctkd import CTKD
 from cohobate.methods.cutmix import CutMix
+from cohobate.methods.cwd import CWD
 from cohobate.methods.ddgsd import DDGSD
 from cohobate.methods.dist import DIST
 from cohobate.methods.dkd import DKD
@@ -21,6 +22,7 @@ from cohobate.methods.dml import DML
 from cohobate.methods.fitnet import FitNet
 from cohobate.methods.focal import Focal
 from cohobate.methods.frskd import FRSKD
+from cohobate.methods.frskd_segmentation import FRSKDSegmentation
 from cohobate.methods.frskd_sla import FRSKDSLA
 from cohobate.methods.fsp import FSP
 from cohobate.methods.ft import FT
@@ -146,6 +148,10 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "auxiliary heads": (
         HSAKD,
         HSAKDTeacher,
+    ),
+    "segmentation": (
+        CWD,
+        FRSKDSegmentation,
     ),
 }
 """The methods, by what they have in common."""

@@ -15,6 +15,7 @@ class CutMix(Method[Any]):
     per: one box for the whole batch, or one for each sample.
     """
 
+    tasks = ("classification", "segmentation")
     mixes = True
 
     def __init__(

@@ -25,6 +25,8 @@ class DML(Method[Classifier]):
     they step one after another, each with the newest predictions of the others.
     """
 
+    tasks = ("classification", "segmentation")
+
     def __init__(
         self, model: Classifier, *, peers: Annotated[int, Ge(2)] = 2, temperature: Positive = 1.0
     ):

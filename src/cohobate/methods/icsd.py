@@ -29,6 +29,7 @@ class ICSD(Method[Classifier]):
     epoch, of a single one too.
     """
 
+    tasks = ("classification", "segmentation")
     min_batch_size = 2
 
     def __init__(

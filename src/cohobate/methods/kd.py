@@ -22,6 +22,8 @@ class KD(Method[Classifier]):
         temperature 2 and alpha 9 there.
     """
 
+    tasks = ("classification", "segmentation")
+
     recalls = "top"
 
     def __init__(

@@ -1,3 +1,4 @@
+import torch
 import torch.nn.functional as F
 
 from cohobate.core import Batch, Losses, Method, Progress, Share
@@ -13,6 +14,8 @@ class LabelSmoothing(Method[Classifier]):
     smoothing: probability mass spread evenly over all classes, epsilon.
     """
 
+    tasks = ("classification", "segmentation")
+
     def __init__(self, model: Classifier, *, smoothing: Share = 0.1):
         super().__init__(model)
         self.smoothing = smoothing
@@ -20,4 +23,5 @@ class LabelSmoothing(Method[Classifier]):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         logits = self.model(batch.inputs)
         label = batch.labels(self.model.num_classes)
-        return {"ce": F.cross_entropy(logits, label, label_smoothing=self.smoothing)}
+        spread = label.sum(1, keepdim=True) / self.model.num_classes  # zero where a pixel is void
+        return {"ce": F.cross_entropy(logits, torch.lerp(label, spread, self.smoothing))}

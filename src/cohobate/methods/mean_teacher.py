@@ -29,6 +29,8 @@ class MeanTeacher(Method[Classifier]):
     (optim.ema deploys one); the average has one decay throughout, and is in eval mode.
     """
 
+    tasks = ("classification", "segmentation")
+
     views = 2
 
     def __init__(

@@ -15,6 +15,7 @@ class Mixup(Method[Any]):
     per: one weight for the whole batch, or one for each sample.
     """
 
+    tasks = ("classification", "segmentation")
     mixes = True
 
     def __init__(

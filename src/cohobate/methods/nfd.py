@@ -29,6 +29,8 @@ class NFD(Method[Classifier]):
     averaged down to the size of the other first. Of a map of one pixel nothing is left.
     """
 
+    tasks = ("classification", "segmentation")
+
     def __init__(
         self,
         model: Classifier,

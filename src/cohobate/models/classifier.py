@@ -164,6 +164,10 @@ class Classifier(nn.Module):
         model.get_buffer("std").copy_(self.get_buffer("std"))
         return model
 
+    def noise_targets(self, rows: int, size: int, generator: torch.Generator) -> Tensor:
+        """Random classes (rows,)."""
+        return torch.randint(self.num_classes, (rows,), generator=generator)
+
     def tail(self, stage: Stage, num_classes: int | None = None) -> "Tail | None":
         """New copies of everything that follows `stage`, down to a classifier of its own.
 

@@ -31,7 +31,7 @@ def shapes(model: Classifier, size: int) -> Shapes:
 
     Raises ValueError where timm cannot tap the network.
     """
-    mode, device = model.training, model.get_buffer("mean").device
+    mode, device = model.training, next(model.parameters()).device
     trace: Trace = model.eval().trace(torch.zeros(1, 3, size, size, device=device))
     model.train(mode)
     return Shapes(trace.embedding.shape[1], [Shape(*f.shape[1:]) for f in trace.stages])

@@ -40,6 +40,25 @@ for (const button of document.querySelectorAll("th button")) {
   };
 }
 
+// A dot on a map shows its image: the sheet of all of them, moved behind a window of one.
+const peek = document.getElementById("peek");
+const side = 96;
+for (const id of peek ? Object.keys(figures).filter((name) => name.startsWith("map-")) : []) {
+  const place = document.getElementById(id);
+  place.on("plotly_hover", ({ event, points: [{ customdata: [, cell] }] }) => {
+    const { columns } = peek.dataset;
+    const left = event.clientX + side + 32 > innerWidth ? event.clientX - side - 24 : event.clientX + 16;
+    Object.assign(peek.style, { left: `${left}px`, top: `${event.clientY + 16}px` });
+    Object.assign(peek.firstChild.style, {
+      width: `${columns * side}px`,
+      left: `${-side * (cell % columns)}px`,
+      top: `${-side * Math.floor(cell / columns)}px`,
+    });
+    peek.hidden = false;
+  });
+  place.on("plotly_unhover", () => { peek.hidden = true; });
+}
+
 // Where a number comes from: told under the pointer, the finger or the focus.
 const source = document.getElementById("source");
 const tell = ({ target }) => {

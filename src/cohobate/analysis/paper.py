@@ -1,0 +1,51 @@
+"""Matplotlib in the house style: panels on white paper, with one legend, and names that are only text."""
+
+from itertools import zip_longest
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cohobate.analysis.figures import GREY
+
+
+def grid(
+    count: int, columns: int = 3, size: tuple[float, float] = (3.2, 3.2)
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in the house style, each of `size` inches."""
+    across = min(count, columns)
+    down = -(-count // across)
+    figure = Figure((size[0] * across, size[1] * down), layout="constrained")
+    places = figure.subplots(down, across, squeeze=False).flat
+    panels = []
+    for axes, number in zip_longest(places, range(count)):
+        if number is None:
+            axes.remove()
+            continue
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
+        axes.set_axisbelow(True)
+        panels.append(axes)
+    return figure, panels
+
+
+def legend(figure: Figure, axes: Axes, markerscale: float = 1) -> None:
+    """One legend for the whole figure, from what is drawn in `axes`, on paper added below."""
+    handles, labels = axes.get_legend_handles_labels()
+    widest = 0.7 + 0.09 * max(len(line) for label in labels for line in label.splitlines())
+    across = min(len(labels), max(1, int(figure.get_figwidth() / widest)))
+    lines = max(1 + label.count("\n") for label in labels) * -(-len(labels) // across)
+    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=across, frameon=False, markerscale=markerscale
+    )  # fmt: skip
+
+
+def titled(axes: Axes, title: str) -> None:
+    axes.set_title(plain(title, 32), loc="left", fontsize="medium")
+
+
+def plain(text: str, width: int = 48) -> str:
+    """A text in lines of `width` characters, that Matplotlib reads neither as mathematics nor as hidden."""
+    text = fill(text, width).replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text

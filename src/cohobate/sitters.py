@@ -1,0 +1,135 @@
+"""Runs that are to be looked at together: opened, named apart, and known to share their images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+
+from cohobate.analysis.comparison import Comparison, compare
+from cohobate.analysis.figures import DASHES, PALETTE, Style, looks, styles
+from cohobate.analysis.groups import label
+from cohobate.analysis.runs import Run
+from cohobate.core import Method
+from cohobate.methods.supervised import Supervised
+from cohobate.rundir import RunDir
+from cohobate.trained import Trained, reopen
+
+LOOKS = len(PALETTE) * len(DASHES)
+"""How many runs are told apart by their lines."""
+
+
+@dataclass(frozen=True)
+class Sitter:
+    """A run under its label. trained, method: None where its folder holds no weights.
+
+    method: with all its heads, or around the network alone, where the folder has lost them.
+    """
+
+    label: str
+    run: Run
+    trained: Trained | None = None
+    method: Method | None = None
+
+
+def open_runs(
+    folders: Sequence[Path], split: str, overrides: Sequence[str]
+) -> tuple[list[Sitter], list[str]]:
+    """The runs, and a sentence for each whose folder does not hold all that a run leaves.
+
+    Raises ValueError where a folder is no run's, or the runs do not share images and classes.
+    """
+    if not folders:
+        raise ValueError("there is no run to analyse: give RUN_FOLDER")
+    runs = [Run.read(folder) for folder in dict.fromkeys(folders)]
+    sitters: list[Sitter] = []
+    notes: list[str] = []
+    first: Trained | None = None
+    for run, name in zip(runs, labels(runs)):
+        if not RunDir(run.path).model.is_file():
+            sitters.append(Sitter(name, run))
+            notes.append(
+                f"{run.path} holds no trained network (model.safetensors): of it there are learning"
+                " curves and settings alone"
+            )
+            continue
+        trained = reopen(run.path, overrides)
+        trained.split(split)
+        if first:
+            _check_same(first, trained, split)
+            trained = replace(trained, data=first.data)  # hold the images once
+        first = first or trained
+        method, note = _method(trained)
+        sitters.append(Sitter(name, run, trained, method))
+        notes += note
+    return sitters, notes
+
+
+def _method(trained: Trained) -> tuple[Method, list[str]]:
+    """The method of a run, and a sentence where nothing but its network is there."""
+    try:
+        return trained.method(), []
+    except ValueError as error:
+        reason = f"{error}: of {trained.run.path}, the network alone is looked at"
+        return Supervised(trained.network).eval(), [reason]
+
+
+def _check_same(one: Trained, other: Trained, split: str) -> None:
+    both = f"{one.run.path} and {other.run.path}"
+    if one.data.classes != other.data.classes:
+        raise ValueError(f"{both} know other classes: give runs on the same data")
+    if one.data.size != other.data.size:
+        raise ValueError(
+            f"{both} take images of {one.data.size} and {other.data.size} pixels: give runs of one"
+            " size"
+        )
+    if one.split(split).fingerprint() != other.split(split).fingerprint():
+        raise ValueError(
+            f"{both} have other {split} images: give runs on the same data"
+            + (", or choose --split test" if split != "test" else "")
+        )
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """A label a run: with its seed where the rest is equal, with its folder where that is too."""
+    every = [run.settings for run in runs]
+    names = [label(settings, every) for settings in every]
+    names = _apart(names, [f"seed={run.seed}" for run in runs])
+    return _apart(names, [str(run.path) for run in runs])
+
+
+def _apart(names: list[str], marks: list[str]) -> list[str]:
+    """The names, with their marks where there are several of a name."""
+    return [f"{n} {mark}" if names.count(n) > 1 else n for n, mark in zip(names, marks)]
+
+
+def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
+    """The runs that are done side by side, those that differ in seed only as one; and what was left out.
+
+    None where no run is done.
+    """
+    kept: dict[str, Sitter] = {}
+    notes = []
+    for sitter in sitters:
+        run = sitter.run
+        if not run.finished:
+            notes.append(
+                f"{run.path}: {len(run.rows)} of {run.epochs} epochs, so no learning curve"
+            )
+        elif (place := repr((run.settings, run.seed))) in kept:
+            twin = kept[place].run.path
+            notes.append(f"{run.path} is the run of {twin} once more, so it has no learning curve")
+        else:
+            kept[place] = sitter
+    return compare(sitter.run.path for sitter in kept.values()) if kept else None, notes
+
+
+def run_styles(sitters: Sequence[Sitter], comparison: Comparison | None) -> dict[str, Style]:
+    """A look for each run: that of its learning curve where it has one of its own."""
+    known: dict[Path, Style] = {}
+    if comparison is not None:
+        look = styles(comparison)
+        single = [group for group in comparison.groups if len(group.runs) == 1]
+        known = {group.runs[0].path: look[group.label] for group in single}
+    every = looks(map(str, range(LOOKS))).values()
+    others = cycle([style for style in every if style not in known.values()] or every)
+    return {each.label: known.get(each.run.path) or next(others) for each in sitters}
