@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 
 from cohobate import build, fast, teachers
-from cohobate.analysis.runs import flat
 from cohobate.config import INERT, MethodConfig, RunConfig
 from cohobate.core import Method
 from cohobate.cost import cost, example
@@ -22,6 +21,7 @@ from cohobate.display import Lines, Silent
 from cohobate.engine import Training
 from cohobate.machine import Machine
 from cohobate.rundir import RunDir
+from cohobate.tables import flat
 from cohobate.train import train_loader
 
 Budget = Literal["epochs", "compute", "minutes"]

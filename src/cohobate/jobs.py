@@ -166,7 +166,7 @@ class Board:
         if isinstance(display, Bar):
             columns = [
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=16),
+                BarColumn(bar_width=10),
                 TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
                 TextColumn("{task.fields[line]}", style="dim"),
             ]
@@ -198,7 +198,9 @@ class Board:
         if self.bars:
             self.bars.update(self.tasks[name], completed=done, total=epochs)
             if line:
-                self.bars.update(self.tasks[name], line=escape(line.partition("  ")[2]))
+                wanted = ("val/top1", "images/s")
+                short = [p for p in line.split("  ") if any(word in p for word in wanted)]
+                self.bars.update(self.tasks[name], line=escape("  ".join(short)))
 
     def end(self, name: str, how: str, why: str) -> None:
         if self.bars:

@@ -12,13 +12,14 @@ from typing import Any
 from cohobate import build
 from cohobate import config as settings
 from cohobate.analysis.groups import BASELINE
-from cohobate.analysis.runs import Run, flat
+from cohobate.analysis.runs import Run
 from cohobate.budget import Budget, lengths, scaled
 from cohobate.config import INERT, Override, RunConfig
 from cohobate.display import Lines
 from cohobate.jobs import Job, side_by_side
 from cohobate.rundir import RunDir
 from cohobate.scores import record_outcomes
+from cohobate.tables import flat
 from cohobate.train import train
 
 Sweeps = Mapping[str, Sequence[Any]]

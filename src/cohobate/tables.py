@@ -46,3 +46,16 @@ def numbered(value: Any) -> Any:
 def unnumbered(key: str) -> str:
     """The name of a setting without the stage that it stands in: `before.1.seed` is `seed`."""
     return re.sub(r"^before\.\d+\.", "", key)
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one: `{"optim": {"lr": 0.1}}` becomes `{"optim.lr": 0.1}`.
+
+    The first of a list of tables becomes `before.1`, and so on.
+    """
+    settings: dict[str, Any] = {}
+    for key, value in table.items():
+        value = numbered(value)
+        deeper = isinstance(value, dict)
+        settings |= flat(value, f"{prefix}{key}.") if deeper else {prefix + key: value}
+    return settings

@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from torch._dynamo.exc import TorchDynamoException
 
 from cohobate import build, fast, loggers, teachers
-from cohobate.analysis.runs import flat
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
 from cohobate.cost import cost, example, too_large
@@ -30,6 +29,7 @@ from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
 from cohobate.stages import located, stages
+from cohobate.tables import flat
 from cohobate.tasks import TASKS, Task
 from cohobate.trained import check_data, record_data, restore
 from cohobate.weights import plain, save_network

@@ -171,9 +171,13 @@ def test_without_a_common_seed_there_is_no_difference(make_run):
 def test_one_common_seed_gives_no_interval(make_run):
     runs = [make_run(seed=seed, right=PLAIN[seed]) for seed in (1, 2)]
     runs += [make_run(method="kd", seed=seed, right=right(0, 0, 0, 0)) for seed in (2, 3)]
-    _, row = compare(runs).rows
+    comparison = compare(runs)
+    row = comparison.rows[1]
     assert row.difference == pytest.approx(0.2)
     assert row.low is row.high is None
+    assert comparison.warnings[0] == (
+        "kd and supervised have one seed in common, so no interval is given"
+    )
 
 
 def test_a_run_without_outcomes_is_compared_without_an_interval(make_run):

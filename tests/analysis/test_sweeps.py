@@ -116,4 +116,4 @@ def test_a_varied_baseline_is_held_at_its_best(make_run):
     said = sweeps.tuned(compare(paths), ["optim.lr"])
     assert said[0].startswith("supervised: validation chose optim.lr=0.2 among 2")
     assert said[1].startswith("kd: validation chose optim.lr=0.1 among 2")
-    assert said[1].endswith("62.00 ± – %, −8.00 against supervised optim.lr=0.2")
+    assert said[1].endswith("62.00 %, −8.00 against supervised optim.lr=0.2")

@@ -56,6 +56,20 @@ def test_rich_keeps_numbers_whole_in_a_narrow_terminal(comparison):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_rich_shows_all_columns_where_there_is_room(comparison):
+    def shown(width: int) -> str:
+        console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+        console.print(tables.as_rich(comparison, width))
+        text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+        assert max(map(len, text.splitlines())) <= width
+        assert "81.00 ± 1.41" in text
+        return text
+
+    assert "images/s" in shown(140)
+    assert "images/s" not in shown(80)
+    assert "minutes" in shown(80)
+
+
 def test_markdown_escapes_what_it_reads_as_markup(comparison):
     lines = tables.as_markdown(comparison).splitlines()
     assert lines[0].startswith("| method | seeds | epochs | top-1 (%) |")

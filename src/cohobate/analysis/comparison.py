@@ -22,6 +22,7 @@ class Row:
         `high` bound it, as `bootstrap.interval` has it.
     best_val, last_val: accuracy on the validation images at each run's best, and last, epoch.
     oracle: the best test accuracy of any epoch: chosen on the test images, and no result.
+    operations: multiply-adds of a whole training; its stages and its teacher's training are not in it.
     memory: most bytes that the (first) process of a run held, the largest of all seeds.
     mixed: what of code, libraries and hardware is not the same for all seeds.
     """
@@ -43,6 +44,7 @@ class Row:
     parameters: int
     trained_parameters: int
     cost: float | None
+    operations: float | None
     images_per_second: float
     minutes: float
     memory: int | None
@@ -106,13 +108,24 @@ def compare(
     sets = data_sets(groups)
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].top1))
     groups, rows = map(list, zip(*pairs))
-    apart = [
-        f"{each.label} and {each.baseline} have no seed in common, so no difference is given"
-        for each in rows
-        if each.baseline and each.difference is None
-    ]
-    warnings = [*told, *(f"left out: {said}" for said in left_out), *apart]
+    warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
     return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
+
+
+def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
+    """Sentences on the rows that share no seed, or one of several, with their baseline."""
+    seeds = {group.label: {run.seed for run in group.runs} for group in groups}
+    told = []
+    for row in rows:
+        if not row.baseline:
+            continue
+        common = len(seeds[row.label] & seeds[row.baseline])
+        pair = f"{row.label} and {row.baseline} have"
+        if common == 0:
+            told.append(f"{pair} no seed in common, so no difference is given")
+        elif common == 1 < row.seeds:
+            told.append(f"{pair} one seed in common, so no interval is given")
+    return told
 
 
 def row(group: Group, baseline: Group | None) -> Row:
@@ -140,11 +153,21 @@ def row(group: Group, baseline: Group | None) -> Row:
         parameters=cost["parameters"],
         trained_parameters=cost["trained_parameters"],
         cost=cost["step_macs"] / cost["supervised_macs"] if "step_macs" in cost else None,
+        operations=operations(group.runs[0]),
         images_per_second=median(v for run in group.runs for v in run.values("images_per_second")),
         minutes=group.mean(lambda run: sum(run.values("seconds")) / 60),
         memory=max(held) if all(held) else None,
         mixed=", ".join(mixed(group)) or None,
     )
+
+
+def operations(run: Run) -> float | None:
+    """Multiply-adds of a whole training; None where the run does not tell those of a step."""
+    cost, settings = run.environment["cost"], run.settings
+    if "step_macs" not in cost or "data.batch_size" not in settings:
+        return None
+    images = settings["data.batch_size"] * settings.get("optim.accumulate", 1)
+    return float(cost["step_macs"]) * images * run.rows[-1]["step"]
 
 
 def paired(group: Group, baseline: Group) -> tuple[float | None, Interval | None]:

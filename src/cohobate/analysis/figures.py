@@ -6,13 +6,14 @@ Plotly reads a little HTML in every text, so whatever a user has named is escape
 from collections.abc import Callable, Iterable
 from html import escape
 from itertools import cycle
+from math import floor, log10
 from statistics import fmean, stdev
 from textwrap import wrap
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from cohobate.analysis.comparison import Comparison, Row
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.groups import Group, data_sets
 
 GREY = "#808080"
@@ -132,39 +133,47 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
 
     None where the cost of a row is not known.
     """
-    if any(row.cost is None for row in comparison.rows):
+    costs = [row.operations / 1e12 for row in comparison.rows if row.operations]
+    if len(costs) < len(comparison.rows):
         return None
     look = styles(comparison)
-    figure = blank("cost (epochs of supervised training)", "test top-1 (%)")
+    figure = blank("multiply-adds of a training (10¹²)", "test top-1 (%)")
     for data in data_sets(comparison.groups):
         points = [
-            (cost(row), 100 * row.top1)
-            for group, row in zip(comparison.groups, comparison.rows)
+            (cost, 100 * row.top1)
+            for group, row, cost in zip(comparison.groups, comparison.rows, costs)
             if group.data == data
         ]
         x, y = zip(*front(points))
         line = {"color": GREY, "width": 1.25, "shape": "hv", "dash": "dot"}
         figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip")
-    for row in comparison.rows:
+    for row, cost in zip(comparison.rows, costs):
         spread = 100 * (row.top1_sd or 0)
         figure.add_scatter(
-            x=[cost(row)],
+            x=[cost],
             y=[100 * row.top1],
             legendgroup=row.label,
             mode="markers",
             marker={"color": look[row.label].colour, "size": 11},
             error_y={"array": [spread], "visible": row.seeds > 1, "thickness": 1.5, "width": 4},
             customdata=[[escape(row.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
-            hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<br>cost %{x:.3g}<extra></extra>",
+            hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<br>%{x:.3g} · 10¹²<extra></extra>",
         )
-    ticks = [mantissa * 10**power for power in range(-1, 5) for mantissa in (1, 2, 5)]
-    figure.update_xaxes(type="log", tickvals=ticks)
+    places = ticks(min(costs), max(costs))
+    ends = [log10(places[0]) - 0.02, log10(places[-1]) + 0.02]
+    words = [f"{tick:g}" for tick in places]
+    figure.update_xaxes(type="log", range=ends, tickvals=places, ticktext=words)
     return figure.update_layout(showlegend=False)
 
 
-def cost(row: Row) -> float:
-    """What the training of a row costs, in epochs of its baseline's."""
-    return (row.cost or 0) * row.epochs
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis, from just below `low` to just above `high`."""
+    decades = range(floor(log10(low)) - 1, floor(log10(high)) + 2)
+    steps = (1, 1.5, 2, 3, 5, 7) if high < 30 * low else (1, 3) if high < 1e4 * low else (1,)
+    every = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    first = max(tick for tick in every if tick <= low)
+    last = min(tick for tick in every if tick >= high)
+    return [tick for tick in every if first <= tick <= last]
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cohobate.config import INERT
 from cohobate.outcomes import Outcomes
-from cohobate.tables import numbered, unnumbered
+from cohobate.tables import flat, unnumbered
 
 TASK = "classification"
 """The task whose runs are compared and analysed."""
@@ -18,19 +18,6 @@ NEEDED = {
     "config.toml": ("seed", "data.name", "model.arch", "method.name", "optim.epochs"),
     "environment.json": ("cost.parameters", "cost.trained_parameters"),
 }
-
-
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one: `{"optim": {"lr": 0.1}}` becomes `{"optim.lr": 0.1}`.
-
-    The first of a list of tables becomes `before.1`, and so on.
-    """
-    settings: dict[str, Any] = {}
-    for key, value in table.items():
-        value = numbered(value)
-        deeper = isinstance(value, dict)
-        settings |= flat(value, f"{prefix}{key}.") if deeper else {prefix + key: value}
-    return settings
 
 
 def shown(value: Any) -> str:

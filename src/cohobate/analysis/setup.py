@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cohobate.analysis.groups import differing
-from cohobate.analysis.runs import Run, flat
+from cohobate.analysis.runs import Run
+from cohobate.tables import flat
 
 FILES = ("config.toml", "environment.json")
 Facts = dict[str, dict[str, Any]]

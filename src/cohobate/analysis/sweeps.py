@@ -67,9 +67,10 @@ def tuned(comparison: Comparison, keys: Sequence[str]) -> list[str]:
         baselines = [own for own, _ in best if own.is_baseline and own.terms == group.terms]
         baseline = None if group.is_baseline else _nearest(group, baselines, comparison.groups)
         values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in keys if k in names)
+        spread = f" ± {percent(row.top1_sd)}" if row.top1_sd is not None else ""
         sentence = (
             f"{name}: validation chose {values} among {len(points)}, with {percent(row.last_val)} %"
-            f" on its images; on the test images that has {percent(row.top1)} ± {percent(row.top1_sd)} %"
+            f" on its images; on the test images that has {percent(row.top1)}{spread} %"
         )
         if baseline and (against := row_of(group, baseline)).difference is not None:
             sentence += f", {ahead(against)} against {baseline.label}"

@@ -80,13 +80,15 @@ def as_text(comparison: Comparison) -> str:
     )
 
 
-def as_rich(comparison: Comparison, main: bool = True) -> Table:
-    """For a terminal: methods wrap where there is no room, and numbers never do.
+def as_rich(comparison: Comparison, width: int = 80) -> Table:
+    """For a terminal of so many characters: methods wrap where there is no room, numbers never do.
 
-    main: whether only the main columns are shown, which fit into 80 characters.
+    Where not all columns find room, those that are marked as `main` are shown.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    chosen = [column for column in columns(comparison) if column.main or not main]
+    chosen = columns(comparison)
+    if _width(comparison, chosen) > width:
+        chosen = [column for column in chosen if column.main]
     for number, heading in enumerate(headings(chosen)):
         side = "right" if number else "left"
         table.add_column(
@@ -95,6 +97,17 @@ def as_rich(comparison: Comparison, main: bool = True) -> Table:
     for line in cells(comparison, chosen):
         table.add_row(*map(Text, line))
     return table
+
+
+def _width(comparison: Comparison, chosen: list[Column]) -> int:
+    """The characters that a table takes whose first column is wrapped to `NARROW`."""
+    lines = [*cells(comparison, chosen), *zip(*(wrap(h, 8) + [""] * 3 for h in headings(chosen)))]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return min(widths[0], NARROW) + sum(width + 1 for width in widths[1:])
+
+
+NARROW = 20
+"""Characters to which the names of methods may be wrapped."""
 
 
 def as_markdown(comparison: Comparison) -> str:

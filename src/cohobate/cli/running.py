@@ -136,9 +136,7 @@ def show_comparison(found: Any) -> None:
 
     console = Console()
     if console.is_terminal:
-        whole = tables.as_rich(found, main=False)
-        fits = console.measure(whole).minimum <= console.width
-        console.print(whole if fits else tables.as_rich(found))
+        console.print(tables.as_rich(found, console.width))
     else:
         print(tables.as_text(found))
     for sentence in (found.budget, *found.findings, *found.tuned):
