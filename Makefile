@@ -15,7 +15,7 @@ demo: install  ## train a network plainly and with MixSKD; writes out/demo/repor
 	@$(BIN)/cohobate demo
 
 test: check  ## ruff, pyright and all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: install  ## ruff and pyright alone
 	$(BIN)/ruff check

@@ -53,6 +53,25 @@ def smoke(cohobate):
 
 
 @pytest.fixture(scope="session")
+def taught(tmp_path_factory) -> Path:
+    """A folder with two runs on a few digits: `student`, and `moved`, which is its teacher.
+
+    The folder that the student knows its teacher by, `teacher`, is gone.
+    """
+    from cohobate import build, config
+    from cohobate.display import Silent
+    from cohobate.train import train
+
+    folder = tmp_path_factory.mktemp("taught")
+    given = {"teacher": (), "student": ("method.name=kd", f"method.teacher={folder / 'teacher'}")}
+    for name, settings in given.items():
+        few = ("data.per_class=30", "optim.epochs=2", "precision=float32")
+        resolved, _ = build.resolve(config.load(SMOKE, [*few, *settings]))
+        train(resolved, folder / name, devices=1, display=Silent())
+    return (folder / "teacher").rename(folder / "moved").parent
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real image sets; skips where it is absent."""
     if not DATA.is_dir():

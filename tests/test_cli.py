@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from places import SMOKE
+from places import ROOT, SMOKE
 
 
 def pictures(root, classes=("ant", "bee"), count=6, size=24):
@@ -415,6 +415,12 @@ def test_methods_and_models_are_listed(cohobate):
     page = cohobate("methods", "mlkd").out
     assert "temperatures = [2.0, 3.0, 4.0, 5.0, 6.0]  # list of float, > 0" in page
     assert cohobate("methods", "mixsdk").code == 2
+    for recipe in ("born_again", "takd"):
+        told = " ".join(cohobate("methods", recipe).out.split())
+        file = next(word for word in told.split("`") if word.endswith(".toml")).split()[-1]
+        assert (ROOT / file).is_file()
+        assert f"{recipe} " in listed
+        assert file in listed
     assert "cifar_wrn_40_2" in cohobate("models", "cifar_*").out
     assert "278,324 parameters" in cohobate("models", "cifar_resnet20").out
     assert cohobate("models", "no_such_net").code == 2

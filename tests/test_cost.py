@@ -5,7 +5,7 @@ import torch
 
 from cohobate import Classifier
 from cohobate.core import Method
-from cohobate.cost import cost
+from cohobate.cost import cost, held_bytes, too_large
 from cohobate.methods.cutmix import CutMix
 from cohobate.methods.kd import KD
 from cohobate.methods.sla import SLA
@@ -69,3 +69,22 @@ def test_bytes_are_those_that_a_real_step_keeps():
 
 def test_mixing_costs_no_multiply_adds():
     assert of(CutMix(network()))["training_macs"] == of(Supervised(network()))["training_macs"]
+
+
+def test_a_step_far_too_large_is_told_and_one_that_may_fit_is_not():
+    method = Supervised(network())
+    held = held_bytes(method, 32, 8)
+    assert not too_large(method, 32, 8, 1, free=held // 2 + 1)
+    told = too_large(method, 32, 8, 1, free=held // 2 - 1)
+    assert told.startswith("a step of 8 images would hold about 0.0 GB")
+    assert too_large(method, 32, 8, 4, free=held).startswith("a step of 32 images")
+
+
+def test_a_step_counts_what_lies_behind_it_and_what_the_teacher_does():
+    """Two products of the same size for each one forward, but for the first layer: images learn not."""
+    plain = of(Supervised(network()))
+    first = 32 * 32 * 9 * 3 * 16
+    assert plain["step_macs"] == plain["supervised_macs"] == 3 * plain["macs"] - first
+    kd = of(KD(network(), teacher=network("cifar_resnet20")))
+    assert kd["supervised_macs"] == plain["step_macs"]
+    assert kd["step_macs"] == plain["step_macs"] + kd["training_macs"] - plain["macs"]

@@ -8,15 +8,15 @@ import cohobate
 
 PACKAGE = Path(cohobate.__file__).parent
 LAYERS = [
-    {"core"},
+    {"core", "followed"},
     {"losses", "distributed", "words"},
     {"models"},
     {"modules"},
     {"methods"},
     {"data", "evaluate", "cost"},
-    {"tasks"},
-    {"optim", "interrupt", "rundir", "display", "watch", "weights", "fast"},
-    {"engine", "tables"},
+    {"tasks", "lineage"},
+    {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
+    {"engine", "ending", "loggers", "tables"},
     {"config"},
     {"stages"},
     {"build", "machine"},
@@ -24,10 +24,11 @@ LAYERS = [
     {"analysis", "trained"},
     {"scene", "sitters"},
     {"scores"},
-    {"train", "transfer", "explain", "analyse", "stopwatch"},
-    {"study", "bench", "catalogue"},
-    {"demo"},
-    {"ending"},
+    {"train", "transfer", "explain", "analyse", "predict", "stopwatch"},
+    {"bench", "budget", "catalogue", "evaluation", "jobs"},
+    {"study"},
+    {"card", "demo"},
+    {"export"},
     {"cli"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -3,9 +3,11 @@
 import pytest
 
 from cohobate import config
-from cohobate.machine import Machine, environment
+from cohobate import machine as machines
+from cohobate.machine import BESIDE, Machine, code, environment
 from cohobate.rundir import RunDir
 from places import SMOKE
+from test_layers import PACKAGE, imported, parts
 
 
 @pytest.fixture
@@ -60,3 +62,33 @@ def test_processes_are_counted_on_each_machine(machine, asked, variables, device
 def test_one_process_needs_no_others(machine, asked):
     machine(1).launch()
     assert (asked["devices"], asked["num_nodes"], asked["strategy"]) == (1, 1, "auto")
+
+
+def test_the_fingerprint_of_the_code_is_of_what_trains(monkeypatch, tmp_path):
+    def written(**files: str) -> str:
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('_', '/')}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        code.cache_clear()
+        return code()
+
+    monkeypatch.setattr(machines, "PACKAGE", tmp_path)
+    first = written(engine="a = 1", methods_kd="b = 2", cli_app="c = 3")
+    assert written(cli_app="c = 4", analysis_tables="d = 5", study="e = 6") == first
+    assert written(methods_kd="b = 3") != first
+    assert written(methods_kd="b = 2") == first
+    code.cache_clear()
+
+
+def test_training_runs_through_nothing_that_the_fingerprint_leaves_out():
+    files = parts(PACKAGE)
+    reached, to_do = set[str](), {"train"}
+    while to_do:
+        part = to_do.pop()
+        reached.add(part)
+        found = {o for file, own in files.items() if own == part for o in imported(file)}
+        to_do |= found - reached
+    assert "losses" in reached
+    assert reached.isdisjoint(BESIDE), reached & {*BESIDE}
+    assert {*BESIDE} <= {*files.values()} | {"budget", "jobs"}

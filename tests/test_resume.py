@@ -1,4 +1,8 @@
-"""A run that was stopped, by whatever means, ends in the same bits as one that never was."""
+"""A run that was stopped, by whatever means, ends in the same bits as one that never was.
+
+What is stopped is a process of its own; what goes on to the end is this one, since a new one takes
+longer to start than to train.
+"""
 
 import json
 import os
@@ -16,13 +20,15 @@ from safetensors.torch import save
 from cohobate.engine import Training
 from places import SMOKE
 
-SETTINGS = ("method.name=mixskd", "optim.epochs=2", "checkpoint_every=4", "optim.ema=0.9")
+SETTINGS = ("method.name=mixskd", "checkpoint_every=4", "optim.ema=0.9")
 SETTINGS += ("data.fraction=0.4", "model.drop_rate=0.1")
+EPOCHS = 2
 
 
 def start(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
     launcher = launcher or (sys.executable, "-m", "cohobate")
-    command = [*launcher, "train", str(SMOKE), *SETTINGS, "--out", str(out), *options]
+    settings = (f"optim.epochs={EPOCHS}", *SETTINGS)
+    command = [*launcher, "train", str(SMOKE), *settings, "--out", str(out), *options]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -33,9 +39,26 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def train(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> None:
+def train_on_two(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> None:
     code, _, err = finish(start(out, *options, launcher=launcher))
     assert code == 0, err
+
+
+@pytest.fixture
+def go(smoke):
+    """The command of `start`, in this process."""
+    return lambda out, *options: smoke(out, *SETTINGS, *options, epochs=EPOCHS)
+
+
+@pytest.fixture
+def train(go):
+    """`go`, which ends well."""
+
+    def train(out: Path) -> None:
+        ran = go(out)
+        assert ran.code == 0, ran.err
+
+    return train
 
 
 def stop(out: Path, number: int, *options: str, once: str = "last.ckpt") -> tuple[int, str, str]:
@@ -69,27 +92,33 @@ def assert_same(one: Path, two: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "run"
-    train(out)
-    return out
+def kept(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+@pytest.fixture
+def whole(train, kept) -> Path:
+    """A run that was never stopped, trained once."""
+    if not kept.exists():
+        train(kept)
+    return kept
 
 
 @pytest.fixture(scope="module")
 def whole_on_two(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("two") / "run"
-    train(out, "--devices", "2")
+    train_on_two(out, "--devices", "2")
     return out
 
 
-def test_killed_within_an_epoch(whole, tmp_path):
+def test_killed_within_an_epoch(whole, train, tmp_path):
     stop(tmp_path / "run", signal.SIGKILL)
     assert not (tmp_path / "run" / "model.safetensors").exists()
     train(tmp_path / "run")
     assert_same(whole, tmp_path / "run")
 
 
-def test_killed_before_there_is_a_checkpoint(whole, tmp_path):
+def test_killed_before_there_is_a_checkpoint(whole, train, tmp_path):
     """Then all begins anew, also where the folder was not yet whole."""
     run = tmp_path / "run"
     stop(run, signal.SIGKILL, "checkpoint_every=0", once="environment.json")
@@ -102,7 +131,7 @@ def test_killed_before_there_is_a_checkpoint(whole, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_politely(whole, tmp_path, number):
+def test_stopped_politely(whole, train, tmp_path, number):
     code, out, err = stop(tmp_path / "run", number)
     assert code == 128 + number
     assert "the same command goes on" in out
@@ -114,33 +143,33 @@ def test_stopped_politely(whole, tmp_path, number):
 @pytest.mark.slow
 def test_killed_on_two_processes(whole_on_two, tmp_path):
     stop(tmp_path / "run", signal.SIGKILL, "--devices", "2")
-    train(tmp_path / "run", "--devices", "2")
+    train_on_two(tmp_path / "run", "--devices", "2")
     assert_same(whole_on_two, tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_torchrun_gives_the_same_weights(whole_on_two, tmp_path):
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    train(tmp_path / "run", launcher=(*torchrun, "-m", "cohobate"))
+    train_on_two(tmp_path / "run", launcher=(*torchrun, "-m", "cohobate"))
     assert_same(whole_on_two, tmp_path / "run")
 
 
-def test_a_finished_run_is_not_trained_again(whole):
+def test_a_finished_run_is_not_trained_again(whole, train):
     before = (whole / "metrics.jsonl").stat().st_mtime_ns
     train(whole)
     assert (whole / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_a_damaged_checkpoint_is_named_with_the_last_good_one(whole, tmp_path):
+def test_a_damaged_checkpoint_is_named_with_the_last_good_one(whole, train, go, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     content = bytearray((run / "last.ckpt").read_bytes())
     content[len(content) // 2] ^= 0xFF
     (run / "last.ckpt").write_bytes(content)
-    code, _, err = finish(start(run))
-    assert code == 2
-    assert f"{run / 'last.ckpt'} is damaged" in err
-    assert f"mv {run / 'previous.ckpt'} {run / 'last.ckpt'}" in err
+    ran = go(run)
+    assert ran.code == 2
+    assert f"{run / 'last.ckpt'} is damaged" in ran.err
+    assert f"mv {run / 'previous.ckpt'} {run / 'last.ckpt'}" in ran.err
     shutil.move(run / "previous.ckpt", run / "last.ckpt")
     train(run)
     assert_same(whole, run)
@@ -176,20 +205,20 @@ def test_damaged_files_of_a_run_are_named(smoke, tmp_path):
     assert smoke(run, *student).code == 0
 
 
-def test_a_run_of_other_settings_is_refused_and_the_difference_printed(whole):
-    code, _, err = finish(start(whole, "optim.lr=0.07"))
-    assert code == 2
-    assert "optim.lr: 0.05 → 0.07" in err
+def test_a_run_of_other_settings_is_refused_and_the_difference_printed(whole, go):
+    ran = go(whole, "optim.lr=0.07")
+    assert ran.code == 2
+    assert "optim.lr: 0.05 → 0.07" in ran.err
 
 
-def test_another_machine_is_warned_about(whole, tmp_path):
+def test_another_machine_is_warned_about(whole, go, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     facts = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps({**facts, "torch": "2.9.0"}))
-    code, out, err = finish(start(run))
-    assert code == 0, err
-    assert "torch 2.9.0 → " in out
+    ran = go(run)
+    assert ran.code == 0, ran.err
+    assert "torch 2.9.0 → " in ran.out
 
 
 @pytest.mark.parametrize("at", [7, 14])

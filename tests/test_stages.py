@@ -239,10 +239,10 @@ WRONG = {
     "method.teacher=@2": "method.teacher=@2: of the [[before]] tables that come before, @1 may",
     "method.teacher=@0": "method.teacher=@0: of the",
     "init=@one": "init=@one: of the [[before]] tables that come before, @1 may be named",
-    "before.1.init=@1": "before.1: init=@1: of the [[before]] tables that come before, there is none",
-    "before=[]": "method.teacher=@1: of the [[before]] tables that come before, there is none",
-    "before.2.seed=1": "before.2.seed=1: this run has 1 [[before]] tables; before.1.KEY=VALUE",
-    "before.1=3": "before.1=3: this run has 1 [[before]] tables",
+    "before.1.init=@1": "before.1: init=@1: no [[before]] stage comes before this one",
+    "before=[]": "method.teacher=@1: this run file has no [[before]] stage",
+    "before.2.seed=1": "before.2.seed=1: this run has 1 [[before]] table; before.1.KEY=VALUE",
+    "before.1=3": "before.1=3: this run has 1 [[before]] table",
     "before=3": "before: input should be tables, each under [[before]]",
     "before.1.optim.epochs=0": "before.1.optim.epochs=0: input should be greater than",
     "before.1.optim.epoch=3": "unknown setting of [before.1.optim] 'epoch': did you mean 'epochs'",
@@ -337,7 +337,7 @@ def test_a_study_takes_a_run_with_its_stages_for_one(cohobate, write, tmp_path):
     given = ("compare", file, *FEW, "--seeds", "2", "--out", "study")
     ran = cohobate(*given)
     assert ran.code == 0, ran.err
-    table = json.loads(Path("study/table.json").read_text(encoding="utf-8"))
+    table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["label"], row["seeds"]) for row in table] == [("supervised → kd", 2)]
     assert Path("study/runs/kd/seed1/1-supervised/model.safetensors").is_file()
     ran = cohobate(*given)

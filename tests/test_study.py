@@ -108,7 +108,7 @@ def test_trains_what_is_missing_and_compares(cohobate, tmp_path):
     ran = cohobate(*command, "--out", "study")
     assert ran.code == 0, ran.err
     assert "run 4 of 4: mixup/seed1" in ran.out
-    table = json.loads(Path("study/table.json").read_text(encoding="utf-8"))
+    table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert [(row["label"], row["seeds"]) for row in table] == [("supervised", 2), ("mixup", 2)]
     weights = Path("study/runs/mixup/seed1/model.safetensors")
     written = weights.stat().st_mtime_ns
@@ -161,7 +161,7 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):
     )
     assert ran.code == 0, ran.err
     assert "warning: supervised-lr=1e+30/seed0 is left out" in ran.out
-    table = json.loads(Path("study/table.json").read_text(encoding="utf-8"))
+    table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert len(table) == 1
 
 

@@ -47,6 +47,15 @@ def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
     assert len(ran.out.strip().splitlines()) == 4, "compiled or not, a line an epoch, the end"
 
 
+def test_a_step_that_cannot_fit_is_refused_before_anything_is_written(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr("cohobate.train.free_memory", lambda device: 1_000_000)
+    ran = smoke(tmp_path / "run", "data.batch_size=64")
+    assert ran.code == 2
+    assert "a step of 64 images would hold about" in ran.err
+    assert "0.0 GB are free: lower data.batch_size=64" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path):
     assert cohobate("train", SMOKE, "optim.epochs=1", "seed=3").code == 0
     assert (tmp_path / "out/digits/cifar_resnet8/supervised/seed3/model.safetensors").is_file()

@@ -8,12 +8,12 @@ from multiprocessing import get_context
 from typing import Any
 
 from cohobate.build import find_method
-from cohobate.cost import step_flops
+from cohobate.cost import cost
 from cohobate.display import Lines
 from cohobate.machine import environment, fast_precision
+from cohobate.peak import PeakMemory
 from cohobate.stopwatch import (
     Case,
-    Memory,
     Ours,
     Reference,
     build_method,
@@ -110,7 +110,7 @@ def setting(case: Case) -> str:
 
 def _measure(case: Case) -> Row:
     fabric = machine().launch()
-    memory = Memory(fabric.device)
+    memory = PeakMemory(fabric.device)
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(case, fabric, folder)
         for _ in range(3):
@@ -120,7 +120,7 @@ def _measure(case: Case) -> Row:
         plain = ours if alone else Ours(replace(case, method="supervised"), fabric, folder)
         sides = (ours, plain, Reference(case, fabric))
         mine, supervised, eager = rates([side.step for side in sides], case.batch_size)
-    flops = step_flops(build_method(case), case.size)
+    flops = 2 * cost(build_method(case), case.size)["step_macs"]
     return Row(
         method=case.method,
         images_per_second=mine,
@@ -135,7 +135,7 @@ def _measure(case: Case) -> Row:
 
 def _memory_of_reference(case: Case) -> int:
     fabric = machine().launch()
-    memory = Memory(fabric.device)
+    memory = PeakMemory(fabric.device)
     reference = Reference(case, fabric)
     for _ in range(3):
         reference.step()

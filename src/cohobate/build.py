@@ -44,6 +44,11 @@ def find_method(name: str) -> type[Method]:
     return kind
 
 
+def asked(name: str) -> set[str]:
+    """What a method's class asks for by name: its options, its teacher, and how many images there are."""
+    return {*inspect.signature(find_method(name)).parameters}
+
+
 def options(kind: type, place: str, given: dict[str, Any]) -> dict[str, Any]:
     """All keyword options of a class, the given ones checked against its signature.
 
@@ -87,7 +92,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
     for number, stage in enumerate(config.before or (), start=1):
         try:
             typed, told = _resolve(stage)
-            located(config.stage(number), Path())
+            located(config.stage(number), Path(), "no [[before]] stage comes before this one")
         except ValueError as error:
             raise ValueError(f"before.{number}: {error}") from error
         before.append(typed)
@@ -181,7 +186,7 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         **own,
         **wanted.options,
     )
-    _check_size(network, data.size)
+    check_size(network, data.size)
     _start(config, network, data)
     network.freeze(wanted.freeze)
     return network
@@ -220,7 +225,7 @@ def other_class(names: Sequence[str], classes: Sequence[str]) -> str:
 
 
 @torch.no_grad()
-def _check_size(network: Classifier, size: int) -> None:
+def check_size(network: Classifier, size: int) -> None:
     """Raises ValueError where images of `size` pixels do not pass the network."""
     try:
         deepcopy(network).eval()(torch.zeros(1, 3, size, size))
@@ -249,7 +254,7 @@ def method(
     if "teacher" in given:
         wanted = get_type_hints(kind.__init__)["teacher"]
         given["teacher"] = find_teacher(str(given["teacher"]), data, wanted)
-    if "samples" in inspect.signature(kind).parameters:
+    if "samples" in asked(config.method.name):
         given["samples"] = len(data.train)
     built = kind(network, **given)
     if config.mix:

@@ -13,7 +13,7 @@ import torch
 
 from cohobate.build import find_method, teacher_choices
 from cohobate.core import Method
-from cohobate.cost import cost, step_flops
+from cohobate.cost import cost
 from cohobate.methods import FAMILIES, METHODS
 from cohobate.stopwatch import Case, build_method
 
@@ -32,6 +32,32 @@ class Citation(NamedTuple):
     venue: str
     year: str
     link: str
+
+
+class Recipe(NamedTuple):
+    """What is no method but a run file with stages."""
+
+    idea: str
+    paper: str
+    link: str
+    file: str
+
+
+RECIPES = {
+    "born_again": Recipe(
+        "A network learns from one like it that was trained before, generation by generation.",
+        "Furlanello et al., ICML 2018",
+        "https://arxiv.org/abs/1805.04770",
+        "runs/cifar100/resnet18/born_again.toml",
+    ),
+    "takd": Recipe(
+        "A small network learns from a large one by way of an assistant between the two sizes.",
+        "Mirzadeh et al., AAAI 2020",
+        "https://arxiv.org/abs/1902.03393",
+        "runs/cifar100/resnet20/takd.toml",
+    ),
+}
+"""Known names of methods that stages of a run make of others."""
 
 
 class Page(NamedTuple):
@@ -112,6 +138,8 @@ def needs(kind: type[Method]) -> list[str]:
     companions = asked["companions"].default if "companions" in asked else kind.companions
     if companions:
         found.append("pairs" if companions == 1 else f"{companions + 1} of a class")
+    if kind.mixes:
+        found.append("its own mixing")
     if kind.repeats:
         found.append("repeated images")
     if "samples" in asked:
@@ -125,15 +153,10 @@ def training_cost(name: str) -> dict[str, float]:
     return cost(_measured(name), MEASURED.size)
 
 
-@cache
-def step(name: str) -> float:
-    """Floating-point operations of a training step, there and back, for each image."""
-    return step_flops(_measured(name), MEASURED.size)
-
-
 def ratio(name: str) -> float:
     """What a training step by a method computes, that of `supervised` being 1."""
-    return step(name) / step("supervised")
+    costs = training_cost(name)
+    return costs["step_macs"] / costs["supervised_macs"]
 
 
 def _measured(name: str) -> Method:
@@ -142,7 +165,14 @@ def _measured(name: str) -> Method:
 
 
 def page(name: str) -> str:
-    """What a method is, takes and costs, and how to cite it: Markdown. Raises ValueError."""
+    """What a method is, takes and costs, and how to cite it; of a recipe, where it is: Markdown."""
+    if name in RECIPES:
+        recipe = RECIPES[name]
+        return (
+            f"# {name}\n\n{recipe.idea}\n\n{recipe.paper}, {recipe.link}.\n\nThis is no method of its own"
+            f" but a run file with [[before]] stages, each of which trains with `supervised` or `kd`:"
+            f" `cohobate train {recipe.file}`, of the repository; `cohobate explain` tells its stages."
+        )
     kind = find_method(name)
     told = read(kind)
     authors, title, venue, year, link = told.citation
@@ -172,6 +202,7 @@ def _costs(name: str) -> str:
         "training_macs": ("multiply-adds of an image, forward (M)", 6),
         "training_bytes": ("kept for the backward pass, of an image (MB)", 6),
         "trained_parameters": ("parameters that are trained (M)", 6),
+        "step_macs": ("multiply-adds of a step, there and back, of an image (M)", 6),
     }
     rows = []
     for key, (meaning, power) in words.items():
@@ -182,9 +213,6 @@ def _costs(name: str) -> str:
         ", and a teacher like it"
         if "teacher" in inspect.signature(find_method(name)).parameters
         else ""
-    )
-    rows.append(
-        f"| multiply-adds of a step, there and back, of an image (M) | {step('supervised') / 2e6:,.2f} | {step(name) / 2e6:,.2f} | {ratio(name):.2f} |"
     )
     head = [f"| {network}{taught} | supervised | {name} | ratio |", "| --- | ---: | ---: | ---: |"]
     last = "What is deployed is the network alone. `cohobate explain RUN.toml` tells it for another network."
@@ -254,6 +282,14 @@ def rows() -> list[tuple[str, ...]]:
             paper = f"{authors}, {' '.join((venue, year)).strip()}"
             found.append((name, each, paper, ", ".join(needs(kind)), f"{costs[name]:.2f}", link))
     return found
+
+
+def recipes() -> list[tuple[str, ...]]:
+    """Of every recipe what `rows` has of methods: the run file stands for the costs of its stages."""
+    return [
+        (name, "recipes: run files with stages", each.paper, each.file, "–", each.link)
+        for name, each in RECIPES.items()
+    ]
 
 
 def name_of(kind: type[Method]) -> str:

@@ -12,7 +12,7 @@ import tomli_w
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cohobate.core import Count, unknown
+from cohobate.core import Count, counted, unknown
 from cohobate.optim import Recipe
 from cohobate.tables import inherit, numbered, own, unnumbered
 
@@ -109,6 +109,8 @@ class RunConfig(Table):
     deterministic: bool = False
     checkpoint_every: Annotated[int, Ge(0)] = 0
     """Steps between checkpoints, besides the one after every epoch; 0 for none."""
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """What is told of every epoch, besides `metrics.jsonl`."""
     init: str | None = None
     """A run folder or .safetensors file whose network the run starts from."""
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -233,7 +235,7 @@ def _inside(table: dict[str, Any], path: Sequence[str], given: str) -> dict[str,
         stages = stages if isinstance(stages, dict) else {}
         if len(path) < 2 or path[1] not in stages:
             raise ValueError(
-                f"{given}: this run has {len(stages)} [[before]] tables; before.1.KEY=VALUE sets"
+                f"{given}: this run has {counted(len(stages), '[[before]] table')}; before.1.KEY=VALUE sets"
                 " something of the first"
             )
         table, path = stages[path[1]], path[2:]
@@ -266,6 +268,7 @@ def explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> 
 LISTS = {
     "data.augment": """'["crop", "flip"]'""",
     "data.class_weights": "'[1, 0.5, 2]'",
+    "log": """'["tensorboard"]'""",
     "optim.milestones": "'[100, 150]'",
 }
 """What the lists among the settings look like on a command line."""
@@ -333,6 +336,7 @@ INERT = (
     "data.root",
     "data.workers",
     "eval.batch_size",
+    "log",
 )
 """Settings that make no other run: a run goes on, and is compared, whatever they say."""
 

@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -34,6 +35,22 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     where = f"`{listing}` lists them" if listing else f"choose from {', '.join(names)}"
     return ValueError(f"unknown {what} {value!r}: {hint}{where}")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`; `classes` and `processes` where `what` ends in an s."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
+def require(setting: str, extra: str, packages: Iterable[str]) -> None:
+    """Raises ValueError where a package that a setting needs, of an extra of ours, is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise ValueError(
+                f"{setting} needs the package {package}, which is not installed: pip install"
+                f" 'cohobate[{extra}]'"
+            )
 
 
 def cores() -> int:
@@ -197,8 +214,12 @@ class Method(nn.Module, ABC, Generic[M]):
     """The augmentations that make the other views of the first one; else each is of the image."""
     companions: int = 0
     """Images of the same class wanted with each image."""
+    min_batch_size: int = 1
+    """Anchors that a process's batch needs, so that no term is zero whatever the network says."""
     repeats: bool = False
     """Whether the first half of every batch is the second half of the batch before, once more."""
+    mixes: bool = False
+    """Whether it owns its mixing: `mix` is then set by it, as its options say."""
     mix: Mixing | None = None
     """The mixing that this method owns; else the run file's [mix] applies."""
     kept_by: str = ""

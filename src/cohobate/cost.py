@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from cohobate.core import Batch, Losses, Method, Progress
+from cohobate.core import Batch, Losses, Method, Progress, counted
 from cohobate.losses import total
 
 ROWS = 4
@@ -20,65 +20,43 @@ def cost(method: Method, size: int) -> dict[str, Any]:
     parameters, trained_parameters: of the network that is deployed; of all that is trained.
     macs, training_macs: multiply-adds of one image, deployed; and of a training step's forward
         passes, for each image of the batch.
+    step_macs, supervised_macs: of a training step, there and back and with what the teacher does, for
+        each image of the batch; and of one of `supervised` on the same network.
     training_bytes: what is kept from the forward passes for the backward one, in float32, for each
         image of the batch; weights, gradients and the optimiser come on top.
 
     Counted on the meta device: nothing is computed.
     """
-    ghost, batch = _ghost(method, size)
+    ghost, batch = ghost_of(method, size)
     with FlopCounterMode(display=False) as deployed, torch.no_grad():
         ghost.model.eval()(batch.images.flatten(0, -4)[:1])
     kept = Kept(ghost)
     with FlopCounterMode(display=False) as trained, kept:
-        _losses(ghost, batch)
+        losses = _losses(ghost, batch)
+    with FlopCounterMode(display=False) as back:
+        total(losses.values()).backward()
+    forward = trained.get_total_flops()
     return {
         "parameters": sum(p.numel() for p in method.model.net.parameters()),
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "macs": deployed.get_total_flops() // 2,
-        "training_macs": trained.get_total_flops() // 2 // ROWS,
+        "training_macs": forward // 2 // ROWS,
+        "step_macs": (forward + back.get_total_flops()) // 2 // ROWS,
+        "supervised_macs": _supervised_macs(method, size),
         "training_bytes": kept.bytes // ROWS,
     }
 
 
-def step_flops(method: Method, size: int) -> float:
-    """Floating-point operations of a training step, there and back, for each image of the batch."""
-    ghost, batch = _ghost(method, size)
+def _supervised_macs(method: Method, size: int) -> int:
+    """Multiply-adds of a step that trains the network alone, there and back, for each image."""
+    network: Any = deepcopy(method.model).to("meta").train()
+    if not any(p.requires_grad for p in network.parameters()):
+        network.requires_grad_(True)
+    images = torch.empty(ROWS, 3, size, size, device="meta")
+    targets, ids = torch.zeros(2, ROWS, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counted:
-        total(_losses(ghost, batch).values()).backward()
-    return counted.get_total_flops() / ROWS
-
-
-def taught(method: Method, size: int) -> dict[str, list[str]]:
-    """Of every loss, the parts of the method that its gradient reaches: children, by name.
-
-    Only those count that are trained at all; what is missing lies behind a stop-gradient, or takes
-    no part in the loss. Some released codes have a loss that teaches nothing.
-    """
-    ghost, batch = _ghost(method, size)
-    losses = _losses(ghost, batch)
-    parts = trained_parts(ghost)
-    found = {}
-    for name, loss in losses.items():
-        everything = [p for parameters in parts.values() for p in parameters]
-        if not loss.requires_grad:
-            found[name] = []
-            continue
-        grads = iter(torch.autograd.grad(loss, everything, retain_graph=True, allow_unused=True))
-        reached = {part: [next(grads) for _ in own] for part, own in parts.items()}
-        found[name] = [part for part, own in reached.items() if any(g is not None for g in own)]
-    return found
-
-
-def trained_parts(method: Method) -> dict[str, list[nn.Parameter]]:
-    """The parameters of a method that are trained, by the child that holds them."""
-    found = dict[str, list[nn.Parameter]]()
-    seen = set[nn.Parameter]()
-    for name, part in method.named_children():
-        own = [p for p in part.parameters() if p.requires_grad and p not in seen]
-        if own:
-            found[name] = own
-            seen.update(own)
-    return found
+        total(network.losses(Batch(images, targets, ids)).values()).backward()
+    return counted.get_total_flops() // 2 // ROWS
 
 
 def held_bytes(method: Method, size: int, batch_size: int) -> int:
@@ -86,10 +64,25 @@ def held_bytes(method: Method, size: int, batch_size: int) -> int:
     backward pass wants, all in float32."""
     numbers = sum(t.numel() * t.element_size() for t in (*method.parameters(), *method.buffers()))
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    ghost, batch = _ghost(method, size, batch_size)
+    ghost, batch = ghost_of(method, size, batch_size)
     with (kept := Kept(ghost)):
         _losses(ghost, batch)
     return numbers + 2 * trained + kept.bytes
+
+
+def too_large(method: Method, size: int, rows: int, processes: int, free: int) -> str:
+    """Why a step of `rows` images on each of some processes cannot be made; "" where it may be.
+
+    free: bytes, for all of them. Only what even half of the estimate is too large for is refused:
+    half precision and a compiled step hold less than that.
+    """
+    held = processes * held_bytes(method, size, rows)
+    if held / 2 <= free:
+        return ""
+    return (
+        f"a step of {counted(processes * rows, 'image')} would hold about {held / 1e9:,.1f} GB, by what it"
+        f" computes, and {free / 1e9:,.1f} GB are free"
+    )
 
 
 def example(method: Method, size: int, anchors: int, device: torch.device | str) -> Batch:
@@ -103,7 +96,7 @@ def example(method: Method, size: int, anchors: int, device: torch.device | str)
     return method.mixed(Batch(images.to(device), targets.to(device), ids), draw)
 
 
-def _ghost(method: Method, size: int, anchors: int = ROWS) -> tuple[Method, Batch]:
+def ghost_of(method: Method, size: int, anchors: int = ROWS) -> tuple[Method, Batch]:
     """The method and a batch on the meta device."""
     return deepcopy(method).to("meta"), example(method, size, anchors, "meta")
 

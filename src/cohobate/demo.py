@@ -23,8 +23,8 @@ def demo(out: Path, seeds: int, display: Lines) -> tuple[Comparison, Path]:
     """
     with as_file(files("cohobate") / "demo.toml") as file:
         planned = study.plan([file], sweeps={"method.name": METHODS}, seeds=seeds)
-    folders = study.carry_out(planned, out / "runs", display)
-    found = comparison.compare(folders)
+    folders, told = study.carry_out(planned, out / "runs", display)
+    found = comparison.compare(folders, told=told)
     page = report.write_report(
         found,
         out / "report.html",

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -21,6 +23,13 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(whole // 60, 60)
     tail = f"{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
     return f"{hours}:{tail}" if hours else tail
+
+
+def number(name: str, value: float) -> str:
+    """A score as people read it: shares in percent, the rest with four digits."""
+    return (
+        f"{value:.4f}" if name.endswith(("nll", "brier", "aurc", "kl")) else f"{100 * value:.2f} %"
+    )
 
 
 def summary(row: Row, epochs: int) -> str:
@@ -51,6 +60,12 @@ def plain(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [list(headings), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def folded(rows: Iterable[Sequence[str]], width: int) -> list[tuple[str, ...]]:
+    """The rows of a table with cells of at most `width` characters: what is left goes on below."""
+    columns = [[wrap(cell, width, break_on_hyphens=False) for cell in row] for row in rows]
+    return [line for row in columns for line in zip_longest(*row, fillvalue="")]
 
 
 def show(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

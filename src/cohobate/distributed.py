@@ -33,6 +33,12 @@ def least(value: Tensor) -> Tensor:
     return value
 
 
+@torch.no_grad()
+def most(value: Tensor) -> Tensor:
+    """The element-wise maximum of a tensor over all processes."""
+    return -least(-value)
+
+
 def is_first(event: str) -> bool:
     """Whether no other process has asked this of the event before; each asks once.
 

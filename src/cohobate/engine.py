@@ -45,6 +45,7 @@ class Training:
     seed: of all random draws; those of a step are a pure function of (seed, step, rank).
     checkpoint_every: steps between checkpoints, besides the one after every epoch; 0 for none.
     recall: adds what a frozen teacher says to a batch, given the epoch and the place in it.
+    log: is given the row of every epoch once its checkpoint is written.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Training:
         seed: int = 0,
         checkpoint_every: int = 0,
         recall: Callable[[Batch, int, int], Batch] | None = None,
+        log: Callable[[Row], None] | None = None,
     ):
         self.fabric, self.method, self.loader, self.recipe = fabric, method, loader, recipe
         self.run, self.evaluate, self.display = run, evaluate, display
         self.seed, self.checkpoint_every, self.recall = seed, checkpoint_every, recall
+        self.log = log
         self.per_epoch = -(-len(loader) // recipe.accumulate)
         self.look_every = 10 if fabric.device.type == "cpu" else 50
         self.average = recipe.average(method.model, fabric.device)
@@ -205,6 +208,8 @@ class Training:
         self.seconds, self.waited, self.images = 0.0, 0.0, 0
         self._save(least(self._is_sound()))
         self.display.end(row)
+        if self.log:
+            self.log(row)
 
     def _is_sound(self) -> Tensor:
         """1 where every weight on this process is finite, else 0."""

@@ -18,9 +18,15 @@ from cohobate.core import Batch
 
 
 def classification(
-    model: nn.Module, batches: Iterable[Batch], autocast: AbstractContextManager[Any] | None = None
+    model: nn.Module,
+    batches: Iterable[Batch],
+    autocast: AbstractContextManager[Any] | None = None,
+    right: Tensor | None = None,
 ) -> dict[str, float]:
     """Scores of a classifier on the rows of all processes together.
+
+    right: (N,) int, one for each image of the split; 1 is written where this process sees the
+        image and the likeliest class is its own.
 
     top1, top5 (with more than 5 classes), balanced (the mean accuracy of the
     classes that there are images of): shares
@@ -48,6 +54,8 @@ def classification(
             probabilities = logits.softmax(1)
             scores.update(probabilities, batch.targets)
             confusion.update(logits.argmax(1), batch.targets)
+            if right is not None:
+                right[batch.ids] = (probabilities.argmax(1) == batch.targets).to(right.dtype)
             nll.update(F.cross_entropy(logits, batch.targets), weight=len(logits))
             distance = probabilities - F.one_hot(batch.targets, classes)
             brier.update(distance.square().sum(1).mean(), weight=len(logits))

@@ -8,9 +8,13 @@ import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from hashlib import blake2b
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import psutil
 import timm
 import torch
 from lightning_fabric import Fabric
@@ -103,6 +107,7 @@ def environment(machine: Machine) -> dict[str, Any]:
         "command": shlex.join(["cohobate", *sys.argv[1:]]),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "cohobate": version("cohobate"),
+        "code": code(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "timm": timm.__version__,
@@ -117,8 +122,31 @@ def environment(machine: Machine) -> dict[str, Any]:
     }
 
 
+PACKAGE = Path(__file__).parent
+BESIDE = ("analysis", "cli", "analyse", "bench", "budget", "catalogue", "demo", "explain", "jobs", "stopwatch", "study", "transfer")  # fmt: skip
+"""Parts of the package, folders and modules, that no training runs through."""
+
+
+@cache
+def code() -> str:
+    """A fingerprint of the package's source, of all that can change what a training ends in."""
+    mark = blake2b(digest_size=6)
+    for file in sorted(PACKAGE.rglob("*.py")):
+        name = file.relative_to(PACKAGE)
+        if name.with_suffix("").parts[0] not in BESIDE:
+            mark.update(f"{name.as_posix()}\n{file.read_text(encoding='utf-8')}\0".encode())
+    return mark.hexdigest()
+
+
 def _processor() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free, of a GPU or of this machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -26,6 +26,7 @@ class RunDir:
         self.environment = self.path / "environment.json"
         self.splits = self.path / "splits.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.outcomes = self.path / "outcomes.json"
         self.last = self.path / "last.ckpt"
         self.previous = self.path / "previous.ckpt"
         self.model = self.path / "model.safetensors"
@@ -33,6 +34,7 @@ class RunDir:
         self.method = self.path / "method.safetensors"
         self.frozen = self.path / "frozen.safetensors"
         self.teacher = self.path / "teacher"
+        self.loggers = self.path / "loggers.json"
 
     @property
     def done(self) -> bool:

@@ -1,8 +1,9 @@
 """What the network of a run scores on the splits of its data."""
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -10,38 +11,58 @@ from cohobate import fast
 from cohobate.config import RunConfig
 from cohobate.data.classification import ImageSet
 from cohobate.data.loader import EvalLoader
+from cohobate.data.splits import Split
+from cohobate.distributed import most
 from cohobate.machine import Machine
+from cohobate.outcomes import Outcomes
+from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
-from cohobate.trained import reopen
+from cohobate.trained import Trained, reopen
 
 
-def evaluate(folder: str | Path, split: str, overrides: Sequence[str]) -> dict[str, float]:
-    """Scores of the network in a run's folder on a split of its data: "train", "val" or "test".
+def record_outcomes(folder: str | Path) -> None:
+    """Scores the network of a finished run once more, and writes its `outcomes.json`.
 
-    overrides: settings such as `data.root=…`, to score it on other data of the same classes.
-    Raises ValueError where the folder holds no trained network, or the data has no such split.
+    Raises ValueError where the network or the data is not there, and where the network does not
+    score what the run's last row says: then these are not the answers that it gave.
     """
-    trained = reopen(folder, overrides)
-    config, network, data = trained.config, trained.network, trained.data
-    chosen = trained.split(split)
+    trained = reopen(folder)
+    run, test = trained.run, trained.split("test")
+    outcomes = Outcomes(test.fingerprint(), _score(trained, test)[1].bool().cpu().numpy())
+    said = run.rows()[-1]["test/top1"]
+    if abs(outcomes.top1 - said) > 0.5 / len(test):
+        raise ValueError(
+            f"{run.path} scores {100 * outcomes.top1:.2f} % here and {100 * said:.2f} % in"
+            f" {run.metrics.name}: its {run.outcomes.name} is not written"
+        )
+    run.write(run.outcomes, json.dumps(outcomes.table()) + "\n")
+
+
+def _score(trained: Trained, split: Split) -> tuple[dict[str, float], torch.Tensor]:
+    """The scores of a run's network on a split, and (N,) int: 1 where it answered rightly."""
+    config, network = trained.config, trained.network
     machine = Machine.of(trained.run, config, 1)
     fabric = machine.launch()
     fast.prepare(network.to(fabric.device))
     batches = EvalLoader(
-        chosen,
-        size=data.size,
+        split,
+        size=trained.data.size,
         batch_size=config.eval.batch_size,
         device=fabric.device,
         workers=config.data.workers,
     )
-    return TASKS[config.task].evaluate(network, batches, fabric.autocast())
+    right = torch.zeros(len(split), dtype=torch.int32, device=fabric.device)
+    return TASKS[config.task].evaluate(network, batches, fabric.autocast(), right), right
 
 
 class Scores:
-    """Scores of a network as `val/…`, at the end as `test/…`, and on demand as `oracle/…`."""
+    """Scores of a network as `val/…`, at the end as `test/…`, and on demand as `oracle/…`.
 
-    def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric):
-        self.fabric = fabric
+    At the end it also writes `outcomes.json` into the folder of the run.
+    """
+
+    def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric, run: RunDir):
+        self.fabric, self.run = fabric, run
         self.score = TASKS[config.task].evaluate
         self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
         self.once = {"test": data.test}
@@ -56,11 +77,20 @@ class Scores:
 
     def __call__(self, network: nn.Module, last: bool) -> dict[str, float]:
         splits = {**self.every, **(self.once if last else {})}
-        return {
-            f"{name}/{key}": value
-            for name, split in splits.items()
-            if split is not None
-            for key, value in self.score(
-                network, EvalLoader(split, **self.load), self.fabric.autocast()
-            ).items()
-        }
+        scores = dict[str, float]()
+        for name, split in splits.items():
+            if split is None:
+                continue
+            right = torch.zeros(len(split), dtype=torch.int32, device=self.fabric.device)
+            batches = EvalLoader(split, **self.load)
+            found = self.score(network, batches, self.fabric.autocast(), right)
+            scores |= {f"{name}/{key}": value for key, value in found.items()}
+            if name in self.once:
+                self._record(split, most(right))
+        return scores
+
+    def _record(self, split: Split, right: torch.Tensor) -> None:
+        """right: (N,) int, 1 where the network answered an image of the split rightly."""
+        if self.fabric.is_global_zero:
+            outcomes = Outcomes(split.fingerprint(), right.bool().cpu().numpy())
+            self.run.write(self.run.outcomes, json.dumps(outcomes.table()) + "\n")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
-from cohobate.analysis.comparison import Comparison, compare, label
+from cohobate.analysis.comparison import Comparison, compare
 from cohobate.analysis.figures import DASHES, PALETTE, Style, looks, styles
+from cohobate.analysis.groups import label
 from cohobate.analysis.runs import Run
 from cohobate.core import Method
 from cohobate.methods.supervised import Supervised

@@ -1,14 +1,11 @@
 """What trains a method, made ready to be timed: the product's own loop, and torch as it comes."""
 
 import inspect
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from math import ceil
-from pathlib import Path
 from statistics import median
 from typing import Any, get_type_hints
 
@@ -178,34 +175,3 @@ def wait() -> None:
     """Until the GPU, if there is one, has done what it was asked."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-class Memory:
-    """What a process holds beyond what it held when this was made, at the most, in bytes.
-
-    Counted on the GPU where `device` is one, else in the process; nothing below a page is seen.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        elif _CLEAR.exists():
-            _CLEAR.write_text("5")  # what is held now counts as the peak so far
-        self._before = self._peak()
-
-    def used(self) -> int:
-        return max(self._peak() - self._before, resource.getpagesize())
-
-    def _peak(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        if _STATUS.exists():
-            lines = _STATUS.read_text().splitlines()
-            held = next(line for line in lines if line.startswith("VmHWM"))
-            return 1024 * int(held.split()[1])
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -1,18 +1,24 @@
-"""Many runs from a few run files: what is missing is trained, one after another."""
+"""Many runs from a few run files: what is missing is trained, one after another or side by side."""
 
 import inspect
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from cohobate import build
 from cohobate import config as settings
+from cohobate.analysis.groups import BASELINE
 from cohobate.analysis.runs import Run, flat
+from cohobate.budget import Budget, lengths, scaled
 from cohobate.config import INERT, Override, RunConfig
 from cohobate.display import Lines
+from cohobate.jobs import Job, side_by_side
+from cohobate.rundir import RunDir
+from cohobate.scores import record_outcomes
 from cohobate.train import train
 
 Sweeps = Mapping[str, Sequence[Any]]
@@ -125,35 +131,111 @@ def _title(config: RunConfig, point: dict[str, Any], stem: str) -> str:
     return "-".join([*first, *rest]).replace("/", "_").replace(":", ".")
 
 
-def carry_out(planned: Sequence[Planned], folder: Path, display: Lines) -> list[Path]:
-    """Trains what is not trained yet, teachers first; returns the folders of all runs.
+def fit(
+    planned: Sequence[Planned], budget: Budget, folder: Path, display: Lines, measure: bool = True
+) -> tuple[list[Planned], str]:
+    """The runs, made longer or shorter so that each costs what `supervised` would; and a sentence.
 
-    A run whose losses are not finite is told of and left; the others go on. Raises what `train`
-    raises.
+    A run whose length stays keeps its name. The rest is as for `budget.lengths`.
     """
-    folders = [folder / run.name for run in planned]
-    for number, (run, path) in enumerate(zip(planned, folders), start=1):
-        place = f"run {number} of {len(planned)}: {run.name}"
-        if is_done(path, run.config):
-            display.say(f"{place}: already there")
-            continue
-        display.say(place)
-        _train_before(run.config, display)
+    if budget == "epochs":
+        return [*planned], ""
+    first = {str(run.name.parent): run.config for run in reversed(planned)}
+    prepare = partial(_train_before, display=display)
+    epochs = lengths(first, budget, folder / "budget.json", display, prepare if measure else None)
+    fitted = []
+    for run in planned:
+        title, length = str(run.name.parent), epochs[str(run.name.parent)]
+        changed = "" if length == run.config.optim.epochs else f"-epochs={length}"
+        name = Path(title + changed, run.name.name)
+        fitted.append(Planned(name, scaled(run.config, length)))
+    what = {"compute": "operations in training", "minutes": "time for training"}[budget]
+    return fitted, (
+        f"Every method was given the {what} of {BASELINE} (--budget {budget}): the epochs differ,"
+        " and milestones and warm-ups with them"
+    )
+
+
+def carry_out(
+    planned: Sequence[Planned], folder: Path, display: Lines, at_once: int = 1
+) -> tuple[list[Path], list[str]]:
+    """Trains what is not trained yet, teachers first; returns the folders of all runs that are done.
+
+    at_once: runs that are trained side by side.
+    A run that fails is told of and left, and the others go on: the sentences that are returned say
+    which, and why. Raises `Interrupted` and OSError, as `train` does.
+    """
+    jobs, failed = list[Job](), dict[str, str]()
+    places = {
+        run.name: f"run {n} of {len(planned)}: {run.name}" for n, run in enumerate(planned, 1)
+    }
+    for run in planned:
         try:
-            rows = train(run.config, path, devices=1, display=display)
+            if is_done(folder / run.name, run.config):
+                display.say(f"{places[run.name]}: already there")
+                continue
+            if at_once > 1:
+                _train_before(run.config, display)
+            jobs.append(Job(str(run.name), run.config, folder / run.name))
+        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+            failed[str(run.name)] = str(error)
+    if at_once > 1:
+        failed |= side_by_side(jobs, at_once, display)
+        jobs = []
+    for job in jobs:
+        display.say(places[Path(job.name)])
+        try:
+            _train_before(job.config, display)
+            rows = train(job.config, job.folder, devices=1, display=display)
             display.say(f"    test top-1 {100 * rows[-1]['test/top1']:.2f} %")
-        except FloatingPointError as error:
-            display.say(f"warning: {run.name} is left out: {error}")
-    return folders
+        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+            failed[job.name] = str(error)
+            display.say(f"    failed: {error}")
+    reasons: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        reasons.setdefault(reason, []).append(name)
+    told = [f"{', '.join(names)}: left out: {reason}" for reason, names in reasons.items()]
+    return [folder / run.name for run in planned if str(run.name) not in failed], told
+
+
+def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[str]]:
+    """The folders of the runs that are done, and a sentence on those that are not."""
+    done, missing = list[Path](), dict[str, list[str]]()
+    for run in planned:
+        path = folder / run.name
+        if (path / "config.toml").exists() and is_done(path, run.config):
+            done.append(path)
+        else:
+            missing.setdefault(str(run.name.parent), []).append(str(run.config.seed))
+    cells = [f"{name} (seed {', '.join(seeds)})" for name, seeds in missing.items()]
+    return done, [f"not trained yet: {', '.join(cells)}"] if cells else []
+
+
+def score_again(folders: Iterable[Path], display: Lines) -> None:
+    """Writes `outcomes.json` where a finished run has a network and, being older, no such file."""
+    for path in folders:
+        run = RunDir(path)
+        if run.outcomes.exists() or not (run.done and run.metrics.is_file()):
+            continue
+        display.say(f"{path}: scored again, for its {run.outcomes.name}")
+        try:
+            record_outcomes(path)
+        except (ValueError, OSError) as error:
+            display.say(f"    left as it is: {error}")
 
 
 def is_done(path: Path, config: RunConfig) -> bool:
-    """Whether a folder holds the whole of this run."""
-    if not (path / "model.safetensors").is_file():
+    """Whether a folder holds the whole of this run, or what is kept of one: all but its weights.
+
+    Raises ValueError where a file in it is damaged.
+    """
+    run = RunDir(path)
+    begun = run.last.exists() or run.previous.exists()
+    if not run.config.exists() or (begun and not run.model.is_file()):
         return False
-    there = Run.read(path)
+    kept = Run.read(path)
     asked = tomllib.loads(config.toml())
-    return there.finished and not settings.differences(there.config, asked)
+    return kept.finished and not settings.differences(kept.config, asked)
 
 
 def _train_before(config: RunConfig, display: Lines) -> None:
@@ -166,7 +248,7 @@ def _train_before(config: RunConfig, display: Lines) -> None:
             continue
         earlier = build.resolve(settings.load(file, list(_where(config))))[0]
         folder = build.default_folder(earlier)
-        if not is_done(folder, earlier):
+        if not (RunDir(folder).model.is_file() and is_done(folder, earlier)):
             display.say(f"first its {role}: {file}, in {folder}")
             _train_before(earlier, display)
             train(earlier, folder, devices=1, display=display)

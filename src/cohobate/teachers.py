@@ -38,7 +38,7 @@ def find(
         new weights, and what `reference` stands for need not be there any more.
     Raises ValueError where it is not there, or does not fit the data.
     """
-    built = _open(reference, data, kind, described)
+    built = _open(reference, data, kind, described, weights=described is None)
     network = built.model if issubclass(kind, Method) else built
     _check_teacher(reference, network, data)
     _check_names(reference, network, data)
@@ -46,10 +46,14 @@ def find(
 
 
 def _open(
-    reference: str, data: ImageSet, kind: type[nn.Module], described: Path | None = None
+    reference: str,
+    data: ImageSet,
+    kind: type[nn.Module],
+    described: Path | None = None,
+    *,
+    weights: bool = True,
 ) -> Any:
-    """The teacher of `find`, whether it fits the data or not."""
-    weights = described is None
+    """The teacher of `find`, whether it fits the data or not; `weights`: whether to load them."""
     if reference.startswith(TIMM):
         if issubclass(kind, Method):
             raise ValueError(
@@ -142,16 +146,16 @@ def load_method(folder: Path, kind: type[Method], *, weights: bool = True) -> An
     return built
 
 
-def blueprint(config: RunConfig) -> tuple[Method, int]:
+def blueprint(config: RunConfig, data: ImageSet | None = None) -> tuple[Method, int]:
     """The method of a run on the meta device, and the size of its images: nothing is computed.
 
     Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
-    and a teacher that is a stage, or named by its run file, is built from its settings. Raises what
-    building raises.
+    unless it is given, and a teacher that is a stage, or named by its run file, is built from its
+    settings. Raises what building raises.
     """
     wanted = config.data
     try:
-        data = classification.declared(wanted.name, wanted.size)
+        data = data or classification.declared(wanted.name, wanted.size)
     except ValueError:
         data = build.load_data(config)
     network = config.model.model_copy(update={"pretrained": False})
@@ -172,7 +176,8 @@ def imagined(
         config, _ = build.resolve(settings.load(path))
     else:
         with torch.device("cpu"):
-            built = _open(reference, data, kind).to("meta")
+            weights = not reference.startswith(TIMM)  # no network is asked before training
+            built = _open(reference, data, kind, weights=weights).to("meta")
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
     built, _ = blueprint(config)

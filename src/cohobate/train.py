@@ -4,37 +4,45 @@ import json
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch._dynamo.exc import TorchDynamoException
 
-from cohobate import build, fast, teachers
+from cohobate import build, fast, loggers, teachers
+from cohobate.analysis.runs import flat
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
-from cohobate.cost import cost, example
+from cohobate.cost import cost, example, too_large
 from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.loader import EVALUATED, EvalLoader, TrainLoader
 from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
-from cohobate.machine import Machine, environment
+from cohobate.machine import Machine, environment, free_memory
 from cohobate.modules import Frozen, frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
+from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
 from cohobate.stages import located, stages
 from cohobate.tasks import TASKS, Task
-from cohobate.trained import check_data, record_data
-from cohobate.weights import export, plain
+from cohobate.trained import check_data, record_data, restore
+from cohobate.weights import plain, save_network
 
-SAME_MACHINE = ("cohobate", "torch", "torchvision", "timm", "python", "processor", "devices")
+SAME_MACHINE = (
+    "cohobate",
+    "code",
+    "torch",
+    "torchvision",
+    "timm",
+    "python",
+    "processor",
+    "devices",
+)
 """What has to be equal for a continued run to end in the same bits."""
 
 
@@ -54,6 +62,7 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
     check_folder(home)
     for folder, each in [(home, config), *before]:
         _check_same(RunDir(folder), each)
+        loggers.check(each.log)
     for folder, each in [*before, (home, config)] if before else []:
         if not RunDir(folder).facts():  # so that no mistake is first told when the stages are done
             teachers.blueprint(each)
@@ -79,16 +88,19 @@ def _train(
     fabric = machine.launch()
     if not fabric.is_global_zero:
         display = Silent()
+    memory = PeakMemory(fabric.device)
     torch.manual_seed(seed)  # of the weights: a network that is born again begins from others
     with fabric.rank_zero_first():
         data = build.load_data(config)
-    method = _method(run, config, data)
+    method = restore(run, config, data)
     loader = train_loader(config, data, method, fabric)
     recall = None
     if config.cache:
         given = {"precision": machine.precision, "batches": len(loader), "say": display.say}
         recall = Recall(config, data, method, fabric, **given)
     begun = bool(run.facts())
+    if not begun:
+        _check_step(config, method, data, fabric)
     doubts = [] if begun else _doubt(TASKS[config.task], method, data)  # by all processes together
     if fabric.is_global_zero:
         _open(run, config, text, machine, method, data, display)
@@ -98,6 +110,7 @@ def _train(
     with _out_of_memory_told(run, config):
         _speed_up(run, config, machine, method, data, fabric, display, len(loader), bool(recall))
         backbone = {*method.model.parameters()} - {*method.model.head().parameters()}
+        log = loggers.Loggers(config.log if fabric.is_global_zero else (), run, display.say)
         training = Training(
             fabric,
             method,
@@ -105,17 +118,22 @@ def _train(
             config.optim,
             config.optim.optimizer(method, backbone),
             run,
-            evaluate=Scores(config, data, fabric),
+            evaluate=Scores(config, data, fabric, run),
             display=display,
             seed=config.seed,
             checkpoint_every=config.checkpoint_every,
             recall=recall,
+            log=log.log,
         )
-        with display:
-            rows = training.fit()
+        try:
+            with display, log.following(flat(tomllib.loads(text)), training.rows):
+                rows = training.fit()
+        finally:
+            if fabric.is_global_zero:
+                _note_memory(run, memory.used())
     if fabric.is_global_zero:
         crop = 1.0 if isinstance(data.train.images, torch.Tensor) else EVALUATED
-        export(run.path, training.network, data.size, data.classes, crop)
+        save_network(run.path, training.network, data.size, data.classes, crop)
         if training.average:
             run.write_tensors(run.raw_model, plain(method.model.net.state_dict()))
         left_out = frozen_keys(method) | memory_keys(method)
@@ -123,6 +141,13 @@ def _train(
         run.write_tensors(run.method, plain(kept))
     fabric.barrier()
     return rows
+
+
+def _note_memory(run: RunDir, used: int) -> None:
+    """Notes the most bytes that the first process held; of a run in several parts, the largest."""
+    facts = run.facts()
+    most = max(used, facts.get("peak_memory_bytes", 0))
+    run.write(run.environment, json.dumps({**facts, "peak_memory_bytes": most}, indent=2) + "\n")
 
 
 @contextmanager
@@ -148,7 +173,7 @@ def _memory_advice(run: RunDir, config: RunConfig) -> str:
     ratio = costs["training_macs"] / max(1, costs["macs"])
     return (
         f"out of memory with data.batch_size={batch}: {name!r} computes {ratio:.1f} times the"
-        " multiply-adds of `supervised` for each image, and keeps about as many times the maps;"
+        " multiply-adds of the network alone on the way forward, and keeps about as many times the maps;"
         f" data.batch_size={max(1, batch // 2)} with optim.accumulate={2 * config.optim.accumulate}"
         " makes the same step in half the memory (in a new folder: --out DIR)"
     )
@@ -176,27 +201,17 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
         )
 
 
-def _method(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
-    """The method, around the frozen networks that the run began with, where it has begun.
-
-    Its teacher, wherever it was, need not be there any more then. Raises ValueError.
-    """
-    network = build.model(config, data)
-    if not (run.environment.exists() and run.frozen.exists()):
-        return build.method(config, data, network, teachers.find)
-    described = run.teacher if run.teacher.is_dir() else None
-    method = build.method(config, data, network, partial(teachers.find, described=described))
-    try:
-        state = load_file(run.frozen)
-        if missing := frozen_keys(method) - {*state}:
-            raise SafetensorError(f"it lacks {min(missing)}")
-        method.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
-        ) from error
-    return method
+def _check_step(config: RunConfig, method: Method, data: ImageSet, fabric: Fabric) -> None:
+    """Raises ValueError, on all processes, where a step is far too large for the free memory."""
+    here = 1 if fabric.device.type == "cuda" else fabric.world_size
+    free = free_memory(fabric.device)
+    rows = max(2, config.data.batch_size // fabric.world_size)
+    refusal = fabric.broadcast(too_large(method, data.size, rows, here, free))
+    if refusal:
+        options = config.method.options.items()
+        numbers = {key: value for key, value in options if type(value) is int and value > 1000}
+        lower = "".join(f" or method.{key}={value}" for key, value in numbers.items())
+        raise ValueError(f"{refusal}: lower data.batch_size={config.data.batch_size}{lower}")
 
 
 def _open(
@@ -215,10 +230,14 @@ def _open(
     here = environment(machine)
     if there := run.facts():
         check_data(run, data)
-        other = [f"{k} {there.get(k)} → {here[k]}" for k in SAME_MACHINE if there.get(k) != here[k]]
+        other = [
+            f"{name} {there[name]} → {here[name]}"
+            for name in SAME_MACHINE
+            if name in there and there[name] != here[name]
+        ]
         if other:
             display.say(
-                f"warning: {run.path} was begun elsewhere ({', '.join(other)}); it goes on, but"
+                f"warning: {run.path} was begun under other conditions ({', '.join(other)}); it goes on, but"
                 " not to the same bits"
             )
     else:
@@ -230,9 +249,9 @@ def _open(
             run.teacher.mkdir(parents=True, exist_ok=True)
             for name, facts in teachers.description(str(config.method.options["teacher"])).items():
                 run.write(run.teacher / name, facts)
-        record_data(run, data)
+        images = {"images": record_data(run, data)}
         run.write(run.config, text)
-        run.write(run.environment, json.dumps({**here, **costs}, indent=2) + "\n")
+        run.write(run.environment, json.dumps({**here, **costs, **images}, indent=2) + "\n")
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
 
@@ -291,10 +310,12 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
 
 def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> TrainLoader:
     """The training batches that a method wants, on this process. Raises ValueError."""
-    check_rows(method.mix, config.data.batch_size // fabric.world_size)
+    name, batch_size = config.method.name, config.data.batch_size
+    check_batch_size(name, method.min_batch_size, batch_size, fabric.world_size)
+    check_rows(method.mix, batch_size // fabric.world_size)
     sampler = Sampler(
         data.train.targets,
-        config.data.batch_size,
+        batch_size,
         companions=method.companions,
         repeats=method.repeats,
         seed=config.seed,
@@ -315,3 +336,14 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         device=fabric.device,
         workers=config.data.workers,
     )
+
+
+def check_batch_size(method: str, least: int, batch_size: int, processes: int) -> None:
+    """Raises ValueError where a process's batches have fewer than the `least` anchors of a method."""
+    if batch_size // processes < least:
+        among = f" among {processes} processes" if processes > 1 else ""
+        raise ValueError(
+            f"data.batch_size={batch_size}{among}: method {method!r} needs {least} images or more in"
+            f" {'each batch' if processes == 1 else 'the batch of each'}; choose"
+            f" data.batch_size={least * processes} or more"
+        )

@@ -1,4 +1,4 @@
-"""A run that is done, opened again: its settings, its network, and the images that it began with."""
+"""A network that is trained, opened again: a run's with what it began with, or any other of timm's."""
 
 import json
 from collections.abc import Sequence
@@ -16,16 +16,23 @@ from cohobate.core import Method
 from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
 from cohobate.models import Classifier
-from cohobate.modules import frozen_keys, memory_keys
+from cohobate.modules import Frozen, frozen_keys
+from cohobate.modules.memory import check_memories, memory_keys
 from cohobate.rundir import RunDir
-from cohobate.weights import load_network
+from cohobate.teachers import TIMM
+from cohobate.weights import load_checkpoint, load_network, load_timm
 
 SPLITS = ("train", "val", "test")
+LOCAL = "local-dir:"
+"""What timm writes before a folder that holds a network."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's folder, and what is in it or named by it."""
+    """A run's folder, and what is in it or named by it; or a network and data to look at.
+
+    run: of what is no run, the folder, file or name of its network, which holds nothing else.
+    """
 
     run: RunDir
     config: RunConfig
@@ -46,51 +53,173 @@ class Trained:
         Where weights were averaged, its network has those of the last step, which the heads know.
         Raises ValueError where the folder does not hold them all.
         """
-        if not self.run.method.is_file():
-            raise ValueError(f"{self.run.path} holds no {self.run.method.name}, with the heads")
-        described = self.run.teacher if self.run.teacher.is_dir() else None
-        method = build.method(
-            self.config.model_copy(deep=True),
-            self.data,
-            load_network(self.run.path),
-            partial(teachers.find, described=described),
-        )
-        files = [file for file in (self.run.frozen, self.run.method) if file.is_file()]
+        run = self.run
+        if not run.method.is_file():
+            raise ValueError(f"{run.path} holds no {run.method.name}, with the heads")
+        method = restore(run, without_start(self.config), self.data)
         try:
-            state = {key: value for file in files for key, value in load_file(file).items()}
-            needed = {*method.state_dict()} - memory_keys(method)
-            if described is None:
-                needed -= frozen_keys(method)
-            if missing := needed - {*state}:
+            state = load_file(run.method)
+            wanted = {*method.state_dict()} - frozen_keys(method) - memory_keys(method)
+            if missing := wanted - {*state}:
                 raise SafetensorError(f"it lacks {min(missing)}")
             method.load_state_dict(state, strict=False)
         except (SafetensorError, RuntimeError) as error:
             first = str(error).splitlines()[0]
-            raise ValueError(f"{self.run.method} is damaged: {first}") from error
+            raise ValueError(f"{run.method} is damaged: {first}") from error
         return method.eval()
 
 
 def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     """The run in a folder.
 
-    overrides: settings such as `data.root=…`, for other data of the same classes.
+    overrides: settings such as `data.root=…`, for other data of the same classes; `data.name=X` puts
+        the defaults in the place of the whole [data] table, cuts for training included.
     Raises ValueError where the folder holds no trained network, or the data is not the run's.
     """
     run = RunDir(folder)
     if not run.config.is_file():
         raise ValueError(f"{run.path} is no run folder: it holds no config.toml")
-    config = settings.load(run.config, overrides)
+    table = settings.read(run.config)
+    if any(setting.partition("=")[0].strip() == "data.name" for setting in overrides):
+        table["data"] = {}
+    config = settings.parse(settings.override(table, overrides), str(run.config))
     network = load_network(run.path)
-    data = build.load_data(config)
-    if list(data.classes) != list(network.net.pretrained_cfg.get("label_names") or data.classes):
-        raise ValueError(f"{run.path} was trained on other classes than {data.name!r} has")
+    data = _data(config, network)
+    check_classes(str(run.path), network, data)
     if not any(setting.startswith("data.") for setting in overrides):
         check_data(run, data)
     return Trained(run, config, network, data)
 
 
-def record_data(run: RunDir, data: ImageSet) -> None:
-    """Writes which images are in which split, so that a later look sees what has changed."""
+def open_network(source: str, overrides: Sequence[str] = ()) -> Trained:
+    """A run, or any other network of timm's with data to look at.
+
+    source: the folder of a run; `timm:NAME`, with timm's weights; a folder of timm's form, with or
+        without `local-dir:` before it; a checkpoint file, whose network `model.arch` names.
+    overrides: settings; what is no run needs `data.name`. Images are served at the size that the
+        network was trained at; for a checkpoint file, which does not tell it, at the data's own.
+    Raises ValueError where there is no network, or the data has other classes.
+    """
+    path = Path(source.removeprefix(LOCAL))
+    if (path / "config.toml").is_file():
+        return reopen(path, overrides)
+    config = settings.parse(settings.override({}, overrides), source)
+    if not (source.startswith(TIMM) or path.is_file() or (path / "config.json").is_file()):
+        raise ValueError(
+            f"{path} is no run folder, no folder of timm's form (config.json, model.safetensors) and"
+            " no checkpoint file: give one of them, or timm:NAME"
+        )
+    if "name" not in config.data.model_fields_set:
+        raise ValueError(
+            f"{source} is no run, which would name its data: add data.name=NAME data.root=FOLDER,"
+            " such as data.name=cifar100"
+        )
+    if path.is_file():
+        network, data = _open_file(path, config)
+    else:
+        network = named_network(source)
+        data = _data(config, network)
+    check_classes(source, network, data)
+    return Trained(RunDir(path), config, network, data)
+
+
+def named_network(source: str) -> Classifier:
+    """The network of a run's folder, of one of timm's form, or `timm:NAME`. Raises ValueError."""
+    if source.startswith(TIMM):
+        return load_timm(source.removeprefix(TIMM), 1000)
+    return load_network(source.removeprefix(LOCAL))
+
+
+def _open_file(path: Path, config: RunConfig) -> tuple[Classifier, ImageSet]:
+    """A checkpoint file's network, and the data, whose size it takes."""
+    if "arch" not in config.model.model_fields_set:
+        raise ValueError(
+            f"{path} does not tell its network: add model.arch=NAME, such as model.arch=resnet18"
+        )
+    data = build.load_data(config)
+    arch, options = config.model.arch, dict(config.model.options)
+    for key in ("mean", "std"):
+        value = options.get(key)
+        numbers = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+        if value is not None and not (numbers and len(value) == 3):
+            raise ValueError(
+                f"model.{key}={value}: three numbers are needed, such as '[0.5, 0.5, 0.5]'"
+            )
+    return load_checkpoint(path, arch, len(data.classes), size=data.size, options=options), data
+
+
+def _data(config: RunConfig, network: Classifier) -> ImageSet:
+    """The data of a run, served at the size that the network takes, unless another one is asked for.
+
+    Raises ValueError where images of that size do not pass the network.
+    """
+    size = config.data.size or network.size
+    if size != network.size:
+        build.check_size(network, size)
+    sized = config.data.model_copy(update={"size": size})
+    return build.load_data(config.model_copy(update={"data": sized}))
+
+
+def check_classes(source: str, network: Classifier, data: ImageSet) -> None:
+    """Raises ValueError where a network was trained on other classes than those of the data."""
+    if network.num_classes != len(data.classes):
+        raise ValueError(
+            f"{source} knows {network.num_classes} classes, and the data {data.name!r} has"
+            f" {len(data.classes)}: give data of the same classes"
+        )
+    names = network.net.pretrained_cfg.get("label_names") or data.classes
+    if other := build.other_class(names, data.classes):
+        raise ValueError(f"{source} was trained on other classes than {data.name!r} has: {other}")
+
+
+def restore(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
+    """The method, around the frozen networks that the run began with, where it has begun.
+
+    Its teacher, wherever it was, need not be there any more then. Raises ValueError.
+    """
+    network = build.model(config, data)
+    if not run.environment.exists() and "samples" in build.asked(config.method.name):
+        check_memories(teachers.blueprint(config, data)[0])
+    if not (run.environment.exists() and run.frozen.exists()):
+        return build.method(config, data, network, teachers.find)
+    described = run.teacher if run.teacher.is_dir() else None
+    method = build.method(config, data, network, partial(teachers.find, described=described))
+    try:
+        state = load_file(run.frozen)
+        if missing := frozen_keys(method) - {*state}:
+            raise SafetensorError(f"it lacks {min(missing)}")
+        method.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"{run.frozen} is damaged: {first}; start anew in another --out DIR"
+        ) from error
+    return method
+
+
+def without_start(config: RunConfig) -> RunConfig:
+    """The settings without the weights that the network began with, which it has left behind."""
+    model = config.model.model_copy(update={"pretrained": False})
+    return config.model_copy(update={"init": None, "model": model}).model_copy(deep=True)
+
+
+def own_teacher(trained: Trained) -> tuple[str, Classifier] | None:
+    """The teacher that a run was taught by, and what it was named; None where its folder holds none."""
+    run, config = trained.run, trained.config
+    reference = config.method.options.get("teacher")
+    if reference is None or not run.frozen.is_file():
+        return None
+    frozen = getattr(restore(run, without_start(config), trained.data), "teacher", None)
+    if not isinstance(frozen, Frozen):
+        return None
+    return str(reference), frozen.net.model if isinstance(frozen.net, Method) else frozen.net
+
+
+def record_data(run: RunDir, data: ImageSet) -> dict[str, str]:
+    """Writes which images are in which split, so that a later look sees what has changed.
+
+    Returns the fingerprint of each split.
+    """
     splits = {name: getattr(data, name) for name in SPLITS}
     facts = {
         name: {"images": len(split), "fingerprint": split.fingerprint(), "files": split.names()}
@@ -98,6 +227,7 @@ def record_data(run: RunDir, data: ImageSet) -> None:
         if split is not None
     }
     run.write(run.splits, json.dumps(facts, indent=1) + "\n")
+    return {name: str(each["fingerprint"]) for name, each in facts.items()}
 
 
 def check_data(run: RunDir, data: ImageSet) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from cohobate import build
 from cohobate import config as settings
 from cohobate.analysis.embedding import outputs
-from cohobate.config import RunConfig
+from cohobate.config import Override, RunConfig
+from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
@@ -71,21 +72,38 @@ def linear(folder: str | Path, overrides: Sequence[str]) -> LinearScores:
     the last epoch counts, not the best on the test set.
     Raises ValueError where the folder, the settings or the data are not as they should be.
     """
-    network = load_network(folder)
+    return scores(seen(load_network(folder), overrides))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network makes of another data set: features (N, D), float32, and classes (N,)."""
+
+    data: ImageSet
+    config: RunConfig
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+
+
+def seen(network: Classifier, overrides: Sequence[Override]) -> Seen:
+    """The features of the data that the settings name. Raises ValueError."""
     config = _settings(overrides, network)
     data = build.load_data(config)
     if data.test is None:
         raise ValueError(f"{data.name} has no test split to score on")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network.to(device).eval()
-    (train, targets), (test, expected) = (
-        features(network, split, config, data.size) for split in (data.train, data.test)
-    )
-    classifier = probe(train, targets, len(data.classes), config)
+    network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    train, test = (features(network, split, config, data.size) for split in (data.train, data.test))
+    return Seen(data, config, train, test)
+
+
+def scores(found: Seen) -> LinearScores:
+    """Of a linear classifier of the features, trained by the settings' recipe, and of neighbours."""
+    (train, targets), (test, expected) = found.train, found.test
+    classifier = probe(train, targets, len(found.data.classes), found.config)
     with torch.no_grad():
         hits = classifier(test).argmax(1) == expected
     return LinearScores(
-        data=data.name,
+        data=found.data.name,
         train=len(train),
         test=len(test),
         linear=float(hits.float().mean()),
@@ -93,9 +111,12 @@ def linear(folder: str | Path, overrides: Sequence[str]) -> LinearScores:
     )
 
 
-def _settings(overrides: Sequence[str], network: Classifier) -> RunConfig:
+def _settings(overrides: Sequence[Override], network: Classifier) -> RunConfig:
     """The settings of an evaluation; those that concern the training of a network are refused."""
-    for key in (text.partition("=")[0].strip() for text in overrides):
+    keys = (
+        each.partition("=")[0].strip() if isinstance(each, str) else each[0] for each in overrides
+    )
+    for key in keys:
         if key.split(".")[0] not in ("data", "optim", "eval", "seed") or key in REFUSED:
             raise ValueError(
                 f"transfer linear takes no {key}: the network stays as it is, and so do the images"

@@ -25,7 +25,7 @@ def load_timm(arch: str, num_classes: int, *, weights: bool = True) -> Classifie
     try:
         return Classifier(arch, own, pretrained=weights)
     except Unavailable as error:
-        raise ValueError(f"{error.fact}, or give a RUN_FOLDER as teacher") from error
+        raise ValueError(f"{error.fact}, or give a RUN_FOLDER") from error
 
 
 def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
@@ -49,6 +49,41 @@ def load_network(folder: str | Path, *, weights: bool = True) -> Classifier:
         ) from None
     except (KeyError, json.JSONDecodeError, SafetensorError) as error:
         raise ValueError(f"the network in {folder} is damaged: {error}") from error
+
+
+def load_checkpoint(
+    file: Path, arch: str, num_classes: int, *, size: int, options: dict[str, Any]
+) -> Classifier:
+    """The network of a plain checkpoint: timm's keys, as torch or safetensors writes them.
+
+    num_classes: of a network whose classifier does not tell it. options: those of [model].
+    Raises ValueError where the file is damaged, or holds another network than `arch`.
+    """
+    try:
+        state: dict[str, Any] = timm.models.load_state_dict(str(file))
+        shapes = {key: value.shape for key, value in state.items()}
+    except Exception as error:  # what is no checkpoint raises whatever its reader stumbles over
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{file} cannot be read as a checkpoint: {reason}") from error
+    network = Classifier(arch, num_classes, size=size, **options)
+    ends = _head_keys(network)
+    known = [key for key in network.net.state_dict() if key.startswith(ends) and shapes.get(key)]
+    if known and shapes[known[0]][0] != num_classes:
+        network = Classifier(arch, shapes[known[0]][0], size=size, **options)
+    mine = {key: value.shape for key, value in network.net.state_dict().items()}
+    if strange := sorted(k for k in {*mine} | {*shapes} if mine.get(k) != shapes.get(k)):
+        raise ValueError(
+            f"{file} is no network of model.arch={arch!r}: {len(strange)} tensors differ, such as"
+            f" {strange[0]!r}"
+        )
+    network.net.load_state_dict(state)
+    return network
+
+
+def _head_keys(network: Classifier) -> tuple[str, ...]:
+    """What the names of the classifier's tensors begin with."""
+    heads = [*network.head()]
+    return tuple(f"{name}." for name, part in network.net.named_modules() if part in heads)
 
 
 def class_names(folder: Path) -> list[str]:
@@ -75,8 +110,7 @@ def start_from(network: Classifier, source: str) -> bool:
         raise ValueError(f"init={source}: {path} is no .safetensors file: {error}") from error
     mine = network.net.state_dict()
     shapes = {key for key in state if key in mine and state[key].shape != mine[key].shape}
-    heads = [*network.head()]
-    ends = tuple(f"{name}." for name, part in network.net.named_modules() if part in heads)
+    ends = _head_keys(network)
     strange = sorted(key for key in {*state} ^ {*mine} | shapes if not key.startswith(ends))
     if strange:
         raise ValueError(
@@ -87,7 +121,7 @@ def start_from(network: Classifier, source: str) -> bool:
     return not shapes and not {*mine} - {*state}
 
 
-def export(
+def save_network(
     folder: Path, network: Any, size: int, classes: Sequence[str], crop: float = 1.0
 ) -> None:
     """Writes the network alone, with timm's own keys and timm's `config.json` beside it."""
@@ -100,7 +134,7 @@ def export(
         "crop_pct": crop,
         "interpolation": "bilinear",
     }
-    temporary = folder / "export.tmp"
+    temporary = folder / "network.tmp"
     timm.models.save_for_hf(
         net,
         str(temporary),

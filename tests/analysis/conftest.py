@@ -1,12 +1,15 @@
 """Run folders as a training leaves them, without the training."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
+
+from cohobate.outcomes import Outcomes
 
 ENVIRONMENT = {
     "command": "cohobate train run.toml",
@@ -27,7 +30,8 @@ ENVIRONMENT = {
         "parameters": 278_324,
         "trained_parameters": 278_324,
         "macs": 41_300_000,
-        "training_macs": 82_600_000,
+        "step_macs": 240_000_000,
+        "supervised_macs": 120_000_000,
     },
 }
 
@@ -55,7 +59,11 @@ def metrics(epochs: int, top1: list[float], test: float | None, losses: dict[str
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Writes a run folder of three epochs; keywords say in what it is special."""
+    """Writes a run folder of three epochs; keywords say in what it is special.
+
+    right: the answers to the test images, of which `images` is the fingerprint; the accuracy is
+        theirs then. last: what the last row holds besides.
+    """
 
     def make(
         name: str = "",
@@ -67,7 +75,12 @@ def make_run(tmp_path: Path) -> MakeRun:
         options: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
         environment: dict[str, Any] | None = None,
+        right: Sequence[bool] | None = None,
+        images: str = "0123456789abcdef",
+        last: dict[str, float] | None = None,
     ) -> Path:
+        if right is not None:
+            test = float(np.mean(right))
         path = tmp_path / (name or f"{method}/seed{seed}")
         path.mkdir(parents=True)
         settings = {
@@ -80,9 +93,13 @@ def make_run(tmp_path: Path) -> MakeRun:
         }
         terms = {loss: [2.0, 1.0, 0.5] for loss in losses}
         rows = metrics(3, list(top1), test, terms)
+        rows[-1] |= last or {}
         (path / "config.toml").write_text(tomli_w.dumps(settings | (config or {})))
         (path / "environment.json").write_text(json.dumps(ENVIRONMENT | (environment or {})))
         (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if right is not None:
+            outcomes = Outcomes(images, np.array(right, bool)).table()
+            (path / "outcomes.json").write_text(json.dumps(outcomes))
         return path
 
     return make

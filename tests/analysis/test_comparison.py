@@ -1,8 +1,10 @@
 """The numbers of a comparison against hand computation; what it warns of, and what it refuses."""
 
+import numpy as np
 import pytest
 
-from cohobate.analysis.comparison import compare
+from cohobate.analysis.bootstrap import interval
+from cohobate.analysis.comparison import compare, percent
 from cohobate.analysis.runs import Run
 
 
@@ -28,7 +30,8 @@ def test_numbers_by_hand(make_run):
     assert (row.parameters, row.trained_parameters) == (1000, 2500)
     assert row.images_per_second == 200
     assert row.minutes == pytest.approx(1.5)
-    assert comparison.warnings == []
+    assert row.low is row.high is None  # nobody said which images were answered rightly
+    assert row.top5 is row.oracle is row.memory is row.mixed is None
 
 
 def test_baseline_first_then_the_best(make_run):
@@ -98,17 +101,144 @@ def test_without_baseline_or_validation_nothing_is_invented(make_run):
 @pytest.mark.parametrize(
     ("test", "said"),
     [
-        ((0.90, 0.91), "Ahead of supervised: kd (+10.00)"),
+        (
+            (0.90, 0.91),
+            "Ahead of supervised by more than the spread over seeds: kd (+10.00)",
+        ),
         ((0.80, 0.815), "Ahead of supervised by no more than the spread over seeds: kd (+0.25)"),
         ((0.80, 0.81), "Not ahead of supervised: kd (+0.00)"),
         ((0.70, 0.71), "Not ahead of supervised: kd (−10.00)"),
-        ((0.90,), "Ahead of supervised, as far as one seed can tell: kd (+9.50)"),
+        ((0.90,), "Ahead of supervised, as far as one seed can tell: kd (+10.00)"),
     ],
 )
 def test_words_are_no_stronger_than_the_numbers(make_run, test, said):
     plain = [make_run(seed=1, test=0.80), make_run(seed=2, test=0.81)]
-    taught = [make_run(method="kd", seed=i, test=value) for i, value in enumerate(test)]
+    taught = [make_run(method="kd", seed=i, test=value) for i, value in enumerate(test, 1)]
     assert compare(plain + taught).findings == [said]
+
+
+def right(*wrong: int, images: int = 400) -> list[bool]:
+    """Answers to the test images: all but so many of the first hundred, second hundred, …"""
+    return [i % 100 >= wrong[i // 100] for i in range(images)]
+
+
+PLAIN = {1: right(20, 20, 20, 20), 2: right(21, 20, 20, 19), 3: right(20, 21, 19, 20)}
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([right(9, 9, 9, 9), right(8, 9, 9, 9), right(9, 8, 9, 9)], "Ahead of supervised"),
+        ([right(40, 39, 40, 40), right(40, 40, 40, 40)], "Behind supervised"),
+        ([right(19, 20, 20, 20), right(21, 20, 20, 20)], "Not shown to be ahead of supervised"),
+        ([right(10, 10, 10, 10), right(30, 29, 30, 30)], "Not shown to be ahead of supervised"),
+    ],
+)
+def test_words_follow_from_the_interval(make_run, answers, said):
+    runs = [make_run(seed=seed, right=each) for seed, each in PLAIN.items()]
+    runs += [make_run(method="kd", seed=s, right=each) for s, each in enumerate(answers, 1)]
+    comparison = compare(runs)
+    _, row = comparison.rows
+    seeds = range(1, len(answers) + 1)
+    ours, theirs = (np.array(side) for side in (answers, [PLAIN[seed] for seed in seeds]))
+    assert (row.low, row.high) == interval(ours, theirs)
+    assert row.difference == pytest.approx(ours.mean() - theirs.mean())
+    assert row.low and row.high and row.difference
+    assert row.low < row.difference < row.high
+    (found,) = comparison.findings
+    bounds = f"95 % interval {percent(row.low, '+')} to {percent(row.high, '+')}"
+    assert found == f"{said}: kd ({percent(row.difference, '+')}, {bounds})"
+
+
+def test_a_difference_is_of_pairs(make_run):
+    runs = [make_run(seed=seed, test=test) for seed, test in ((1, 0.5), (2, 0.6), (3, 0.9))]
+    runs += [make_run(method="kd", seed=seed, test=test) for seed, test in ((1, 0.6), (2, 0.65))]
+    comparison = compare(runs)
+    assert comparison.rows[1].difference == pytest.approx((0.1 + 0.05) / 2)
+    (said,) = (warning for warning in comparison.warnings if warning.startswith("seed"))
+    assert "1, 2 in kd" in said and said.endswith("over the seeds that both rows have")
+
+
+def test_without_a_common_seed_there_is_no_difference(make_run):
+    comparison = compare([make_run(seed=1), make_run(method="kd", seed=2, test=0.9)])
+    assert comparison.rows[1].difference is comparison.rows[1].low is None
+    assert "kd and supervised have no seed in common, so no difference is given" in (
+        comparison.warnings
+    )
+    assert comparison.findings == []
+
+
+def test_one_common_seed_gives_no_interval(make_run):
+    runs = [make_run(seed=seed, right=PLAIN[seed]) for seed in (1, 2)]
+    runs += [make_run(method="kd", seed=seed, right=right(0, 0, 0, 0)) for seed in (2, 3)]
+    _, row = compare(runs).rows
+    assert row.difference == pytest.approx(0.2)
+    assert row.low is row.high is None
+
+
+def test_a_run_without_outcomes_is_compared_without_an_interval(make_run):
+    runs = [make_run(seed=seed, right=PLAIN[seed]) for seed in (1, 2)]
+    runs += [make_run(method="kd", seed=1, right=PLAIN[1]), make_run(method="kd", seed=2)]
+    comparison = compare(runs)
+    assert comparison.rows[1].low is None
+    assert comparison.warnings == [
+        "no outcomes.json, and without it no interval over test images: kd (seed 2)"
+    ]
+
+
+def test_equal_settings_on_other_test_images_are_rows_of_their_own(make_run):
+    one, other = "1" * 32, "2" * 32
+    runs = [make_run(seed=seed, right=PLAIN[seed], images=one) for seed in (1, 2)]
+    runs += [
+        make_run(method="kd", seed=seed, right=PLAIN[seed], images=images)
+        for seed, images in ((1, one), (2, other), (3, one))
+    ]
+    rows = {row.label: row for row in compare(runs).rows}
+    assert {label: row.seeds for label, row in rows.items()} == {
+        "supervised": 2,
+        "kd data.images=11111111": 2,
+        "kd data.images=22222222": 1,
+    }
+    assert rows["kd data.images=22222222"].difference is None
+
+
+def test_other_training_images_of_one_seed_are_told(make_run):
+    def images(mark: str) -> dict:
+        return {"images": {"train": mark * 32, "test": "0" * 32}}
+
+    runs = [make_run(seed=1, environment=images("a")), make_run(seed=2, environment=images("b"))]
+    runs.append(make_run(method="kd", seed=2, environment=images("c")))
+    found = [said for said in compare(runs).warnings if "training images" in said]
+    assert len(found) == 1
+    assert found[0].startswith("fingerprint of the training images of seed 2 differs: ")
+    assert "cccccccc" in found[0]
+
+
+def test_seeds_of_other_code_or_hardware_mark_their_row(make_run):
+    runs = [
+        make_run(seed=1, environment={"code": "aaa"}),
+        make_run(seed=2, environment={"code": "bbb", "processor": "Apple M4"}),
+        make_run(method="kd", seed=1, environment={"code": "aaa"}),
+        make_run(method="kd", seed=2, environment={"code": "aaa"}),
+    ]
+    comparison = compare(runs)
+    assert [row.mixed for row in comparison.rows] == ["processor, code", None]
+    assert "code differs: bbb in supervised (seed 2); aaa in supervised (seed 1), kd" in (
+        comparison.warnings
+    )
+
+
+def test_what_else_a_row_holds(make_run):
+    last = {"test/top5": 0.9, "oracle/top1": 0.83}
+    memory = {"peak_memory_bytes": 10 * 2**20}
+    runs = [
+        make_run(seed=1, last=last, environment=memory),
+        make_run(seed=2, last={**last, "test/top5": 0.8}, environment={"peak_memory_bytes": 5}),
+    ]
+    (row,) = compare(runs).rows
+    assert (row.top5, row.oracle) == (pytest.approx(0.85), pytest.approx(0.83))
+    assert row.top5_sd == pytest.approx(0.005**0.5)
+    assert (row.memory, row.epochs) == (10 * 2**20, 3)
 
 
 def test_what_differs_is_named(make_run):
@@ -122,8 +252,10 @@ def test_what_differs_is_named(make_run):
         "data.val differs: unset in byot; 0.1 elsewhere",
         "torch differs: 2.9.0 in supervised (seed 2); 2.15.0 elsewhere",
         "processor differs: Apple M4 in byot; AMD EPYC 7763 elsewhere",
-        "seed differs: 1 in byot; 1, 2 elsewhere",
-        "one seed only, so no spread is given: byot",
+        "seed differs: 1 in byot; 1, 2 elsewhere; a difference is over the seeds that both rows have",
+        "one seed only, so no spread and no interval is given: byot",
+        "no outcomes.json, and without it no interval over test images: supervised (seed 1, 2),"
+        " kd (seed 1, 2), mixup (seed 1, 2)",
     ]
 
 
@@ -137,12 +269,33 @@ def test_unfinished_runs_are_left_out_and_said(make_run):
     comparison = compare([make_run(seed=1), half, unborn, untested])
     assert [run.seed for run in comparison.runs] == [1]
     assert comparison.warnings[:3] == [
-        f"{half}: 2 of 3 epochs; `cohobate train` it again to finish",
-        f"{unborn}: 0 of 3 epochs; `cohobate train` it again to finish",
-        f"{untested}: 3 of 3 epochs; `cohobate train` it again to finish",
+        f"left out: {half}: 2 of 3 epochs; `cohobate train` it again to finish",
+        f"left out: {unborn}: 0 of 3 epochs; `cohobate train` it again to finish",
+        f"left out: {untested}: 3 of 3 epochs; `cohobate train` it again to finish",
     ]
     with pytest.raises(ValueError, match=r"no finished run to compare; .*seed2: 2 of 3 epochs"):
         compare([half])
+
+
+def test_a_damaged_run_is_left_out_and_said(make_run):
+    good, bad = make_run(seed=1), make_run(seed=2)
+    (bad / "environment.json").write_text("{")
+    comparison = compare([good, bad])
+    assert [run.seed for run in comparison.runs] == [1]
+    assert comparison.warnings[0].startswith(f"left out: {bad / 'environment.json'} is damaged: ")
+
+
+def test_outcomes_of_another_network_are_refused(make_run):
+    run = make_run(right=PLAIN[1])
+    rows = (run / "metrics.jsonl").read_text().replace('"test/top1": 0.8', '"test/top1": 0.81')
+    (run / "metrics.jsonl").write_text(rows)
+    with pytest.raises(
+        ValueError, match=r"is of another network: 80\.00 % are right there, and 81"
+    ):
+        Run.read(run)
+    (run / "outcomes.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"outcomes\.json is damaged: it holds no outcomes"):
+        Run.read(run)
 
 
 def test_nothing_to_compare():
@@ -192,7 +345,8 @@ def test_a_row_that_is_none_is_one_sentence(make_run, cohobate, row):
     ran = cohobate("compare", path)
     assert ran.code == 2
     damage = "is damaged: line 1 is not epoch 0"
-    assert ran.err == f"cohobate: {path / 'metrics.jsonl'} {damage}\n"
+    said = f"cohobate: no finished run to compare; {path / 'metrics.jsonl'} {damage}\n"
+    assert ran.err == said
 
 
 def test_no_such_folder(tmp_path):

@@ -2,7 +2,9 @@
 
 import json
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 from markupsafe import escape
 from plotly.offline import get_plotlyjs
@@ -10,6 +12,8 @@ from plotly.offline import get_plotlyjs
 from cohobate.analysis import figures
 from cohobate.analysis.comparison import compare
 from cohobate.analysis.report import write_report
+from cohobate.analysis.runs import Run
+from cohobate.analysis.setup import Setup
 
 EVIL = "</script><script>alert('%{x}')</script>"
 
@@ -44,7 +48,7 @@ def test_page_is_self_contained(page):
 
 def test_every_figure_has_its_place_and_its_curves(page):
     plots = drawn(page)
-    assert plots.keys() == {"scores", "learning-curves", "term-0", "term-1"}
+    assert plots.keys() == {"differences", "scores", "cost", "learning-curves", "term-0", "term-1"}
     for name, plot in plots.items():
         assert f'<div id="{name}" class="plot">' in page
         assert plot["data"]
@@ -63,7 +67,7 @@ def texts(node, key=""):
 
 
 def test_nothing_named_by_a_user_is_markup(page):
-    assert page.count("<script>") == page.count("</script>") == 2
+    assert page.count("<script>") == page.count("</script>") == 3
     assert page.count(escape(EVIL)) > 3
     shown = [*texts(drawn(page))]
     assert any("&lt;/script&gt;" in text for text in shown)
@@ -71,14 +75,39 @@ def test_nothing_named_by_a_user_is_markup(page):
 
 
 def test_numbers_tell_their_source(page, comparison):
-    run = comparison.runs[0].path
-    assert f'title="{run / "metrics.jsonl"}\n{comparison.runs[1].path / "metrics.jsonl"}"' in page
-    assert f"{run / 'environment.json'}" in page
+    one, other = (str(run.path) for run in comparison.runs[:2])
+    scores = "metrics.jsonl, last row, test/top1"
+    assert f'data-source="{one}/{scores}\n{other}/{scores}"' in page
+    assert f"{one}/environment.json, cost.parameters" in page
+    assert all(" data-source=" in cell for cell in re.findall("<td[^>]*>", page))
+
+
+def test_what_runs_share_is_told_once_and_the_rest_beside_each(make_run):
+    runs = [
+        make_run(seed=1, environment={"command": "cohobate train a.toml", "cores": 2}),
+        make_run(seed=2, environment={"command": "cohobate train b.toml", "cores": 4}),
+        make_run(method="kd", environment={"command": "cohobate train c.toml", "cores": 4}),
+    ]
+    setup = Setup.of((path.parent.name, Run.read(path)) for path in runs)
+    assert setup.shared["config.toml"]["optim.lr"] == 0.1
+    assert setup.shared["environment.json"]["cost.macs"] == 41_300_000
+    assert [made.label for made in setup.runs] == ["supervised", "supervised", "kd"]
+    assert [made.apart for made in setup.runs] == [
+        {
+            "config.toml": {"seed": seed, "method.name": method},
+            "environment.json": {"command": f"cohobate train {file}.toml", "cores": cores},
+        }
+        for seed, method, file, cores in (
+            (1, "supervised", "a", 2),
+            (2, "supervised", "b", 4),
+            (1, "kd", "c", 4),
+        )
+    ]
 
 
 def test_findings_and_warnings_are_told(page):
-    assert "Not ahead of supervised: mixskd (−11.50)" in page
-    assert "one seed only, so no spread is given: mixskd" in page
+    assert "mixskd and supervised have no seed in common, so no difference is given" in page
+    assert "one seed only, so no spread and no interval is given: mixskd" in page
 
 
 def test_a_method_keeps_its_colour_and_its_values(comparison):
@@ -112,3 +141,50 @@ def test_curves_fall_back_to_the_loss_without_validation(make_run):
     figure = figures.learning_curves(comparison).to_dict()
     assert "training loss" in figure["layout"]["yaxis"]["title"]["text"]
     assert [4.0, 2.0, 1.0] in [trace["y"] for trace in figure["data"]]
+
+
+def test_differences_have_their_intervals(make_run):
+    right = [[i % 10 != seed for i in range(200)] for seed in range(3)]
+    runs = [make_run(seed=seed, right=right[seed]) for seed in range(3)]
+    better = [[value or i < 100 for i, value in enumerate(each)] for each in right]
+    runs += [make_run(method="<b>kd", seed=seed, right=better[seed]) for seed in range(3)]
+    runs += [make_run(method="cskd", seed=seed, test=0.8) for seed in range(2)]
+    comparison = compare(runs)
+    drawn: Any = figures.differences(comparison)
+    figure = drawn.to_dict()
+    assert [*figure["layout"]["yaxis"]["ticktext"]] == ["&lt;b&gt;kd", "cskd"]
+    first, second = figure["data"]
+    row: Any = comparison.rows[1]
+    assert first["x"][0] == pytest.approx(5)
+    assert first["x"][0] + first["error_x"]["array"][0] == pytest.approx(100 * row.high)
+    assert first["x"][0] - first["error_x"]["arrayminus"][0] == pytest.approx(100 * row.low)
+    assert (second["x"][0], second["error_x"]["visible"]) == (pytest.approx(-10), False)
+    assert second["marker"]["symbol"] == "diamond-open"
+    assert figures.differences(compare(runs[:3])) is None
+
+
+def test_front_is_what_nothing_beats():
+    random = np.random.default_rng(0)
+    points = [(float(a), float(b)) for a, b in random.integers(0, 12, (60, 2))]
+    beaten = {
+        (a, b)
+        for a, b in points
+        if any((c <= a and d >= b) and (c, d) != (a, b) for c, d in points)
+    }
+    assert figures.front(points) == sorted({*points} - beaten)
+
+
+def test_costs_are_of_the_whole_training(make_run):
+
+    comparison = compare([make_run(), make_run(method="kd")])
+    plain, kd = (figures.cost(row) for row in comparison.rows)
+    drawn: Any = figures.accuracy_and_cost(comparison)
+    figure = drawn.to_dict()
+    costs = {trace["customdata"][0][0]: trace["x"][0] for trace in figure["data"][1:]}
+    assert costs == {"supervised": plain, "kd": kd}
+    assert plain == 3 * (comparison.rows[0].cost or 0) > 0
+    unknown = {"cost": {"parameters": 1, "trained_parameters": 1}}
+    other = make_run(method="cskd", environment=unknown)
+    assert (
+        figures.accuracy_and_cost(compare([*(run.path for run in comparison.runs), other])) is None
+    )

@@ -74,3 +74,46 @@ def test_report_shows_the_heat_map(grid, tmp_path):
     assert 'id="sweep-0"' in text
     assert "kd: test accuracy at the last epoch over the settings" in text
     assert "<r8>" not in text
+
+
+def test_validation_chooses_and_the_test_images_do_not(make_run):
+    def runs(name, method, alpha, test, val):
+        given = {"options": {"alpha": alpha}} if method == "kd" else {}
+        return [
+            make_run(f"{name}{s}", method, s, test + s / 100, top1=(0.1, val + 0.05, val), **given)
+            for s in (1, 2)
+        ]
+
+    paths = [
+        *runs("a", "kd", 0.2, 0.90, 0.60),  # the best on the test images
+        *runs("b", "kd", 0.4, 0.80, 0.70),  # the best on those of validation
+        *runs("c", "kd", 0.8, 0.85, 0.65),
+        *runs("d", "supervised", None, 0.70, 0.5),
+    ]
+    (said,) = sweeps.tuned(compare(paths), ["method.alpha"])
+    assert said == (
+        "kd: validation chose method.alpha=0.4 among 3, with 70.00 % on its images; on the test"
+        " images that has 81.50 ± 0.71 %, +10.00 against supervised"
+    )
+
+
+def test_without_validation_nothing_is_chosen(make_run):
+    paths = [
+        make_run(f"{alpha}", "kd", options={"alpha": alpha}, top1=(), test=alpha)
+        for alpha in (0.2, 0.4)
+    ]
+    (said,) = sweeps.tuned(compare(paths), ["method.alpha"])
+    assert said.startswith("kd: nothing was chosen among 2 values of method.alpha: there are no")
+
+
+def test_a_varied_baseline_is_held_at_its_best(make_run):
+    paths = []
+    for lr, plain, taught in ((0.1, 0.6, 0.62), (0.2, 0.7, 0.75)):
+        optim = {"optim": {"epochs": 3, "lr": lr}}
+        for method, score in (("supervised", plain), ("kd", taught)):
+            top1 = (0.1, 0.2, 1 - score if method == "kd" else score)
+            paths.append(make_run(f"{method}{lr}", method, test=score, top1=top1, config=optim))
+    said = sweeps.tuned(compare(paths), ["optim.lr"])
+    assert said[0].startswith("supervised: validation chose optim.lr=0.2 among 2")
+    assert said[1].startswith("kd: validation chose optim.lr=0.1 among 2")
+    assert said[1].endswith("62.00 ± – %, −8.00 against supervised optim.lr=0.2")

@@ -126,7 +126,7 @@ def test_classes_that_training_lacks_are_counted_and_never_drawn():
         ({"batch_size": 15, "world": 2}, r"data\.batch_size=15 cannot be divided among 2"),
         (
             {"batch_size": 15, "repeats": True},
-            r"15 cannot be divided half by half among 1 processes: choose a multiple of 2",
+            r"15 cannot be divided half by half: choose a multiple of 2",
         ),
         ({"batch_size": 18, "repeats": True, "world": 2}, "choose a multiple of 4"),
         (

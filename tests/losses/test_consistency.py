@@ -16,6 +16,7 @@ from cohobate.losses import (
     propagated,
     smoothed_target,
     soft_kl,
+    squared_chord,
     zipf,
 )
 
@@ -264,3 +265,15 @@ def test_the_same_under_autocast(name, dtype):
     with torch.autocast("cpu", dtype):
         actual = LOSSES[name](student, teacher)
     torch.testing.assert_close(actual, expected)
+
+
+def test_squared_chord(in_double):
+    student, teacher = double(4, 3), double(4, 3, seed=1)
+    loss = squared_chord(student, teacher)
+    expected = 0.0
+    for s, t in zip(student.detach().numpy(), teacher.detach().numpy()):
+        expected += sum((s / sum(s**2) ** 0.5 - t / sum(t**2) ** 0.5) ** 2) / 4
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert gradcheck(lambda s: squared_chord(s, teacher), (student,))
+    loss.backward()
+    assert teacher.grad is None

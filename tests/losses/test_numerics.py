@@ -30,6 +30,7 @@ LOGITS: dict[str, Pair] = {
     "jensen_shannon": lambda s, t, y: losses.jensen_shannon(s, t, s + t),
     "probability_error": lambda s, t, y: losses.probability_error(s, t),
     "soft_kl": lambda s, t, y: losses.soft_kl(s, t.float().softmax(1), 4.0),
+    "squared_chord": lambda s, t, y: losses.squared_chord(s, t),
     "propagated": lambda s, t, y: losses.soft_kl(s, losses.propagated(t, s, 0.5, 4.0), 4.0),
     "mean_discrepancy": lambda s, t, y: losses.mean_discrepancy(s, t),
     "smoothed_target": lambda s, t, y: losses.smoothed_target(s, y).mean(),

@@ -216,7 +216,7 @@ def test_a_first_stage_teaches_no_classifier(model, batch, kind):
 
 def test_fsp_refuses_a_network_of_one_stage(model):
     model.stages = model.stages[-1:]
-    sentence = "'cifar_resnet8' has one stage .*: choose another"
+    sentence = "'cifar_resnet8' has 1 stage .* 2 or more: choose another"
     with pytest.raises(ValueError, match=sentence):
         FSP(model, teacher=teacher())
 
@@ -364,11 +364,13 @@ def scaled(maps: Tensor, side: int) -> Tensor:
 
 
 @MIXES
-@pytest.mark.parametrize("epoch, rise", [(0, 0.05), (4, 0.25), (40, 1.0)])
-def test_reviewkd(model, batch, mix, epoch, rise):
+@pytest.mark.parametrize(
+    "epoch, epochs, rise", [(0, 100, 0.05), (4, 100, 0.25), (40, 100, 1.0), (1, 12, 1 / 3)]
+)
+def test_reviewkd(model, batch, mix, epoch, epochs, rise):
     network, batch = teacher(), batch._replace(mix=mix)
     method = ReviewKD(model, teacher=network, beta=3.0)
-    losses = values(method(batch, Progress(torch.tensor(epoch), 100, torch.tensor(0), 1)))
+    losses = values(method(batch, Progress(torch.tensor(epoch), epochs, torch.tensor(0), 1)))
     images, label = seen(batch)
     trace = model.trace(images)
     mine = [trace.embedding[:, :, None, None], *reversed(trace.stages)]

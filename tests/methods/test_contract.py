@@ -225,6 +225,10 @@ def test_random_numbers_come_with_the_batch(method):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_says_beforehand_whether_it_mixes_images(method):
+    assert method.mixes or method.mix is None
+
+
 def test_looks_at_no_value(method):
     """On the meta device nothing can be read: no `.item()`, no branch on a tensor."""
     ghost, batch = deepcopy(method).to("meta"), batch_for(method)

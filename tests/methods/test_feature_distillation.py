@@ -176,8 +176,8 @@ def test_cc(model, teacher, batch, mix):
     def embedded(layer: torch.nn.Linear, rows: Array) -> Array:
         return np.array([array(layer.weight) @ row + array(layer.bias) for row in rows])
 
-    own = embedded(method.embedding, array(student.embedding))
-    other = embedded(method.teacher_embedding, array(told.embedding))
+    own = embedded(method.embeddings.student, array(student.embedding))
+    other = embedded(method.embeddings.teacher, array(told.embedding))
     off = [[abs(a - b) for a, b in zip(s, t)] for s, t in zip(own, other)]
     products = [sum(a * b for a, b in zip(off[k], off[k + 1])) for k in range(ROWS - 1)]
     check(method, batch, {"ce": 0.5 * ce, "correlation": 0.3 * sum(products) / (ROWS - 1)})

@@ -90,5 +90,5 @@ def test_the_last_head_is_a_stage_of_stride_one_with_its_own_weights():
 def test_a_network_without_stages_is_refused():
     model = Classifier("cifar_resnet8", 5)
     model.stages = ()
-    with pytest.raises(ValueError, match=r"'cifar_resnet8' has no stages"):
+    with pytest.raises(ValueError, match=r"'cifar_resnet8' has 0 stages .* 1 or more"):
         AuxiliaryHeads(model, 20)

@@ -71,7 +71,9 @@ def test_branches_share_no_weights():
 def test_a_network_of_one_stage_is_refused():
     model = network("cifar_resnet8")
     model.stages = model.stages[-1:]
-    with pytest.raises(ValueError, match=r"'cifar_resnet8' has 1 stages.*`cohobate models NAME`"):
+    with pytest.raises(
+        ValueError, match=r"'cifar_resnet8' has 1 stage that.*`cohobate models NAME`"
+    ):
         Exits(model)
 
 

@@ -1,10 +1,12 @@
 """What a method remembers of every image."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from cohobate.modules import Memory, memory_keys
+from cohobate.modules import Memory, check_memories, memory_keys
 
 
 def test_rows_come_back_with_the_step_of_their_writing():
@@ -30,11 +32,16 @@ def test_it_says_what_it_costs():
     )
 
 
-def test_one_that_does_not_fit_is_refused_before_it_is_made():
-    with pytest.raises(ValueError, match=r"memory of words: .* does not fit: .* MB are free"):
-        Memory("words", 10**12, 1000)
+def test_those_that_do_not_fit_together_are_refused_before_they_are_made(monkeypatch):
+    """Each of the two would fit, and both do not."""
+    free = SimpleNamespace(available=10_000_000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     with torch.device("meta"):
-        assert Memory("words", 10**12, 1000).rows.is_meta
+        pair = nn.ModuleList(Memory(what, 1000, 2000) for what in ("words", "deeds"))
+    check_memories(pair[0])
+    told = r"memory of words: .*; memory of deeds: .*: 16.0 MB do not fit, 10.0 MB are free"
+    with pytest.raises(ValueError, match=told):
+        check_memories(pair)
 
 
 def test_its_keys_are_found_wherever_it_is():

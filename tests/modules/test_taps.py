@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cohobate.methods import METHODS
 from cohobate.models import Classifier
 from cohobate.modules.distance import margin
 from cohobate.modules.taps import Margins, before_activation, last_norm, measured, tapped
@@ -61,6 +62,15 @@ def test_margins_are_those_of_the_norms_or_of_the_batch():
     margins = Margins(wide, wide.stages)
     assert not margins.state_dict()
     torch.testing.assert_close(margins(maps), [measured(f) for f in maps])
+
+
+@pytest.mark.parametrize("name", ["byot", "sad", "uskd"])
+def test_a_network_of_too_few_stages_is_refused(name):
+    model = Classifier("cifar_resnet8", 5)
+    model.stages = model.stages[-1:]
+    sentence = "'cifar_resnet8' has 1 stage that timm can tap, .* needs 2 or more: choose another"
+    with pytest.raises(ValueError, match=sentence):
+        METHODS[name](model)
 
 
 def test_measured_is_the_mean_of_what_is_negative():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15
 """As in Guo et al. and most papers since."""
@@ -92,3 +93,44 @@ def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
 def confidence(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """The highest probability of each image (N,): from 1/C to 1."""
     return probabilities(logits, temperature).amax(1)
+
+
+def adaptive_ece(logits: Tensor, targets: Tensor, *, bins: int = BINS) -> float:
+    """The calibration error in [0, 1] over bins of equally many images, by rising confidence.
+
+    Nguyen and O'Connor, EMNLP 2015, https://arxiv.org/abs/1508.05154, weighted and not
+    squared, as in Mukhoti et al., NeurIPS 2020, https://arxiv.org/abs/2002.09437.
+    """
+    found, predicted = probabilities(logits).max(1)
+    order = found.argsort(stable=True)
+    gaps = found[order] - (predicted == targets)[order].double()
+    return float(sum(part.sum().abs() for part in gaps.tensor_split(bins)) / len(gaps))
+
+
+def classwise_ece(logits: Tensor, targets: Tensor, *, bins: int = BINS) -> float:
+    """The calibration error in [0, 1] of each class's probability over all images, averaged over classes.
+
+    Kull et al., NeurIPS 2019, https://arxiv.org/abs/1910.12656: bins of equal width, in
+    each the mean probability of the class against its share of the images.
+    """
+    of_classes = probabilities(logits).T.contiguous()
+    errors = [
+        binary_calibration_error(found, (targets == k).long(), n_bins=bins)
+        for k, found in enumerate(of_classes)
+    ]
+    return float(torch.stack(errors).mean())
+
+
+def aurc(logits: Tensor, targets: Tensor) -> float:
+    """The area under the risk-coverage curve, in [0, 1]: 0 is best.
+
+    The share of errors among the n images of highest confidence, averaged over n from one to all:
+    Geifman et al., ICLR 2019, https://arxiv.org/abs/1805.08206. Images of equal
+    confidence count as if each had their mean error.
+    """
+    confidence, predicted = log_probabilities(logits).max(1)
+    values, group, count = confidence.unique(return_inverse=True, return_counts=True)
+    wrong = (predicted != targets).double()
+    mean = torch.zeros_like(values).index_add_(0, group, wrong) / count
+    errors = mean[group][confidence.argsort(descending=True)].cumsum(0)
+    return float((errors / torch.arange(1, len(errors) + 1, device=errors.device)).mean())

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from cohobate.analysis.comparison import Comparison, Group
+from cohobate.analysis.comparison import Comparison, Row
+from cohobate.analysis.groups import Group, data_sets
 
 GREY = "#808080"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -83,6 +84,95 @@ def scores(comparison: Comparison) -> go.Figure:
         showgrid=False,
     )
     return figure.update_layout(showlegend=False)
+
+
+def differences(comparison: Comparison) -> go.Figure | None:
+    """The difference of each row to its baseline, with its interval; None where there is none."""
+    look = styles(comparison)
+    rows = [row for row in comparison.rows if row.difference is not None]
+    if not rows:
+        return None
+    figure = blank("test top-1 less that of the baseline (points)", height=64 + 34 * len(rows))
+    for place, row in enumerate(rows):
+        style, mean, known = look[row.label], 100 * (row.difference or 0), row.low is not None
+        low, high = (mean if bound is None else 100 * bound for bound in (row.low, row.high))
+        bounds = f"95 % interval {low:+.2f} to {high:+.2f}" if known else "no interval"
+        figure.add_scatter(
+            x=[mean],
+            y=[place],
+            legendgroup=row.label,
+            mode="markers",
+            marker={
+                "color": style.colour,
+                "size": 10,
+                "symbol": "diamond" if known else "diamond-open",
+            },
+            error_x={
+                "array": [high - mean],
+                "arrayminus": [mean - low],
+                "visible": known,
+                "thickness": 2,
+                "width": 5,
+            },
+            customdata=[[escape(row.label), escape(row.baseline or ""), bounds]],
+            hovertemplate="%{customdata[0]}<br>%{x:+.2f} to %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+        )
+    figure.add_vline(0, line={"color": GREY, "dash": "dot", "width": 1.25}, layer="below")
+    figure.update_yaxes(
+        range=[len(rows) - 0.5, -0.5],
+        tickvals=[*range(len(rows))],
+        ticktext=[wrapped(row.label) for row in rows],
+        showgrid=False,
+    )
+    return figure.update_layout(showlegend=False)
+
+
+def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
+    """Test accuracy over what training costs, and the front of those that nothing beats in both.
+
+    None where the cost of a row is not known.
+    """
+    if any(row.cost is None for row in comparison.rows):
+        return None
+    look = styles(comparison)
+    figure = blank("cost of a training, in epochs of supervised training", "test top-1 (%)")
+    for data in data_sets(comparison.groups):
+        points = [
+            (cost(row), 100 * row.top1)
+            for group, row in zip(comparison.groups, comparison.rows)
+            if group.data == data
+        ]
+        x, y = zip(*front(points))
+        line = {"color": GREY, "width": 1.25, "shape": "hv", "dash": "dot"}
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip")
+    for row in comparison.rows:
+        spread = 100 * (row.top1_sd or 0)
+        figure.add_scatter(
+            x=[cost(row)],
+            y=[100 * row.top1],
+            legendgroup=row.label,
+            mode="markers",
+            marker={"color": look[row.label].colour, "size": 11},
+            error_y={"array": [spread], "visible": row.seeds > 1, "thickness": 1.5, "width": 4},
+            customdata=[[escape(row.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
+            hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<br>cost %{x:.3g}<extra></extra>",
+        )
+    figure.update_xaxes(type="log", dtick="D2")
+    return figure.update_layout(showlegend=False)
+
+
+def cost(row: Row) -> float:
+    """What the training of a row costs, in epochs of its baseline's."""
+    return (row.cost or 0) * row.epochs
+
+
+def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (cost, score) those that no other beats in one without being beaten in the other, by cost."""
+    best: list[tuple[float, float]] = []
+    for price, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or score > best[-1][1]:
+            best.append((price, score))
+    return best
 
 
 def learning_curves(comparison: Comparison) -> go.Figure:

@@ -1,9 +1,9 @@
 """What was found out about trained networks, in plain numbers that figures and tables are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import log
+from string import Formatter
 from typing import NamedTuple
 
 import torch
@@ -149,13 +149,17 @@ def portrait(label: str, folder: str, seen: Outputs, temperatures: Sequence[floa
 
 
 class Column(NamedTuple):
-    """A column of the table: its heading, what it means, and a portrait's value, raw and as shown."""
+    """A column of the table: its heading, the key of its value in a portrait, and what it means."""
 
     heading: str
+    key: str
+    """Such as `entropy[0].mean`, in the portrait and in its part of numbers.json."""
     meaning: str
-    value: Callable[[Portrait], float | None]
     digits: int | None = 3
     """After the point; None for shares, shown in percent."""
+
+    def value(self, portrait: Portrait) -> float | None:
+        return Formatter().get_field(f"0.{self.key}", (portrait,), {})[0]
 
     def show(self, portrait: Portrait) -> str:
         value = self.value(portrait)
@@ -167,22 +171,18 @@ class Column(NamedTuple):
 def columns(analysis: Analysis) -> list[Column]:
     """The columns of the table after the label: first what there is of any network."""
     fixed = [
-        Column("top-1 (%)", "share of images classified correctly", lambda p: p.top1, None),
-        Column("NLL", "negative log-likelihood of the right class in nats, lower is better", lambda p: p.nll, 4),
-        Column("Brier", "squared distance from the probabilities to the right class, lower is better", lambda p: p.brier, 4),
-        Column("ECE (%)", "expected calibration error over 15 bins, lower is better", lambda p: p.ece, None),
-        Column("scatter", "of features within classes ÷ between them, tr(Sw)/tr(Sb): lower is tighter", lambda p: p.scatter),
-        Column("cosine", "of a feature with the mean of its class: higher is tighter", lambda p: p.cosine),
-        Column("norm", "mean length of the features", lambda p: p.norms.mean, 2),
+        Column("top-1 (%)", "top1", "share of images classified correctly", None),
+        Column("NLL", "nll", "negative log-likelihood of the right class in nats, lower is better", 4),
+        Column("Brier", "brier", "squared distance from the probabilities to the right class, lower is better", 4),
+        Column("ECE (%)", "ece", "expected calibration error over 15 bins, lower is better", None),
+        Column("scatter", "scatter", "of features within classes ÷ between them, tr(Sw)/tr(Sb): lower is tighter"),
+        Column("cosine", "cosine", "of a feature with the mean of its class: higher is tighter"),
+        Column("norm", "norms.mean", "mean length of the features", 2),
     ]  # fmt: skip
     for place, temperature in enumerate(analysis.temperatures):
         at = f"T={temperature:g}"
         fixed += [
-            Column(f"entropy {at}", f"mean entropy of the probabilities at {at}, in nats", partial(_mean, name="entropy", place=place)),
-            Column(f"max p {at}", f"mean highest probability at {at}", partial(_mean, name="confidence", place=place)),
+            Column(f"entropy {at}", f"entropy[{place}].mean", f"mean entropy of the probabilities at {at}, in nats"),
+            Column(f"max p {at}", f"confidence[{place}].mean", f"mean highest probability at {at}"),
         ]  # fmt: skip
     return fixed
-
-
-def _mean(portrait: Portrait, name: str, place: int) -> float:
-    return getattr(portrait, name)[place].mean

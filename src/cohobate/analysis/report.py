@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, gallery, sweeps
+from cohobate.analysis import figures, gallery, sweeps, tables
 from cohobate.analysis.calibration import BINS
-from cohobate.analysis.comparison import Comparison, differing, percent
+from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
-from cohobate.analysis.runs import Run, flat, shown
-from cohobate.analysis.tables import COLUMNS
+from cohobate.analysis.runs import Run, shown
+from cohobate.analysis.setup import Setup
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -26,7 +26,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-PAGES.filters |= {"shown": shown, "flat": flat}
+PAGES.filters["shown"] = shown
 
 
 def write_report(
@@ -34,15 +34,17 @@ def write_report(
 ) -> Path:
     """Writes the page and returns its path. `intro` is plain text; `command` makes the page anew."""
     drawn = {
+        "differences": figures.differences(comparison),
         "scores": figures.scores(comparison),
+        "cost": figures.accuracy_and_cost(comparison),
         "learning-curves": figures.learning_curves(comparison),
     }
+    drawn = {name: figure for name, figure in drawn.items() if figure}
     terms = {f"term-{i}": each for i, each in enumerate(figures.loss_terms(comparison).values())}
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
     drawn |= {names[method]: each for method, each in grids.items()}
-    settings = comparison.runs[0].settings
-    apart = differing([run.settings for run in comparison.runs])
+    labelled = [(group.label, run) for group in comparison.groups for run in group.runs]
     return _write(
         path,
         "report.html",
@@ -51,12 +53,11 @@ def write_report(
         intro=intro,
         command=command,
         comparison=comparison,
-        columns=COLUMNS,
+        columns=tables.columns(comparison),
         styles=figures.styles(comparison),
         terms=list(terms),
         sweeps=names,
-        apart=apart,
-        shared={name: value for name, value in settings.items() if name not in apart},
+        setup=Setup.of(labelled),
     )
 
 
@@ -81,7 +82,6 @@ def write_analysis(
         grids = {f"sweep-{i}": e for i, e in enumerate(sweeps.figures(comparison).items())}
     drawn |= terms | {name: figure for name, (_, figure) in grids.items()}
     portraits = analysis.portraits
-    tables = [run.settings for _, run in runs]
     return _write(
         path,
         "analysis.html",
@@ -102,8 +102,7 @@ def write_analysis(
         curves={} if comparison is None else figures.styles(comparison),
         terms=list(terms),
         sweeps={name: method for name, (method, _) in grids.items()},
-        runs=runs,
-        apart=differing(tables) if tables else [],
+        setup=Setup.of(runs) if runs else None,
     )
 
 

@@ -1,10 +1,10 @@
-"""How a classifier stands changes of its images that are made to mislead it.
+"""How a classifier stands changes of its images: attacks that are made to mislead it, and accidents.
 
 Images are (B, 3, H, W) in [0, 1]; an attack moves no value further than `epsilon`, in the same
 units, and none out of [0, 1].
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -17,6 +17,12 @@ from cohobate.data.draws import uniform
 
 STEPS = 10
 """Of PGD, each with a gradient of its own."""
+Change = Callable[[Tensor, Tensor], Tensor]
+"""From images (B, 3, H, W) and their ids (B,) to changed images."""
+CELLS = 8
+"""A side of the grid whose cells occlusion covers."""
+WAYS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+"""Right, left, down, up: (rows, columns)."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +113,38 @@ def sweep(
 @torch.no_grad()
 def _correct(network: nn.Module, images: Tensor, targets: Tensor) -> int:
     return int((network(images).argmax(1) == targets).sum())
+
+
+def occlude(images: Tensor, ids: Tensor, share: float, seed: int = 0) -> Tensor:
+    """The images, a share of each under grey patches: cells of an 8 × 8 grid, as many as fit best.
+
+    Which ones depends on `seed` and the image's id; those of a smaller share are among them.
+    """
+    count = round(share * CELLS**2)
+    place = uniform(seed, 0, ids, 0, CELLS**2).argsort(1).argsort(1)
+    covered = (place < count).view(-1, 1, CELLS, CELLS).to(images)
+    return images.masked_fill(F.interpolate(covered, images.shape[2:], mode="nearest") > 0, 0.5)
+
+
+def shift(images: Tensor, down: int, right: int) -> Tensor:
+    """The images, moved by whole pixels; pixels of the border fill what is left bare."""
+    height, width = images.shape[2:]
+    rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
+    return images[..., rows[:, None], columns]
+
+
+@torch.inference_mode()
+def accuracies(
+    network: nn.Module, batches: Iterable[Batch], changes: Sequence[Change]
+) -> list[float]:
+    """Top-1 in [0, 1] on the images after each of the changes; the network is in eval mode."""
+    hits, count = [0] * len(changes), 0
+    was_training = network.training
+    network.eval()
+    for images, targets, ids, *_ in batches:
+        count += len(images)
+        for place, change in enumerate(changes):
+            hits[place] += _correct(network, change(images, ids), targets)
+    network.train(was_training)
+    return [hit / count for hit in hits]

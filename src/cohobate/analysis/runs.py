@@ -3,12 +3,13 @@
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cohobate.config import INERT
+from cohobate.outcomes import Outcomes
 from cohobate.tables import numbered, unnumbered
 
 NEEDED = {
@@ -45,6 +46,7 @@ class Run:
     config: dict[str, Any]
     environment: dict[str, Any]
     rows: list[dict[str, Any]]
+    outcomes: Outcomes | None = None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -72,6 +74,12 @@ class Run:
         """Test accuracy at the last epoch, of a finished run."""
         return self.rows[-1]["test/top1"]
 
+    @property
+    def images(self) -> dict[str, str]:
+        """A fingerprint of the images of each split; of the splits that the run tells of."""
+        test = {"test": self.outcomes.fingerprint} if self.outcomes else {}
+        return {**test, **self.environment.get("images", {})}
+
     def values(self, name: str) -> list[float]:
         """What `metrics.jsonl` holds under a name, in the order of the epochs."""
         return [row[name] for row in self.rows if name in row]
@@ -85,7 +93,16 @@ class Run:
         for name, found in ("config.toml", config), ("environment.json", environment):
             if missing := [key for key in NEEDED[name] if key not in flat(found)]:
                 raise ValueError(f"{path / name} does not say {', '.join(missing)}")
-        return cls(path, config, environment, rows)
+        run = cls(path, config, environment, rows)
+        if not (path / "outcomes.json").exists():
+            return run
+        outcomes = parsed(path / "outcomes.json", lambda text: Outcomes.of(table(text)))
+        if run.finished and abs(outcomes.top1 - run.score) > 0.5 / len(outcomes.right):
+            raise ValueError(
+                f"{path / 'outcomes.json'} is of another network: {100 * outcomes.top1:.2f} % are"
+                f" right there, and {100 * run.score:.2f} % in metrics.jsonl"
+            )
+        return replace(run, outcomes=outcomes)
 
 
 def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:

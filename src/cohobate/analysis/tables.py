@@ -1,4 +1,4 @@
-"""A comparison as a table: for people (terminal, pipe, Markdown) and for programs (CSV, JSON)."""
+"""A comparison as a table: for people (terminal, pipe, Markdown, LaTeX) and for programs (CSV, JSON)."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 from rich import box
@@ -16,42 +17,63 @@ from cohobate.analysis.comparison import Comparison, Row, percent
 
 
 class Column(NamedTuple):
-    """A column: the field of `Row` that it sorts by, the file its numbers come from, and how a row shows in it."""
+    """A column: the field of `Row` that it sorts by, where in a run's folder its numbers
+    stand, and how a row shows in it.
+
+    main: whether it is shown where there is no room for all. One that no row has a value for is not
+        shown at all.
+    """
 
     heading: str
     field: str
     source: str
     meaning: str
     show: Callable[[Row], str]
+    main: bool = False
 
 
-METRICS, ENVIRONMENT = "metrics.jsonl", "environment.json"
 COLUMNS = (
-    Column("method", "label", "config.toml", "and the options that set it apart", lambda r: r.label),
-    Column("seeds", "seeds", METRICS, "finished runs", lambda r: str(r.seeds)),
-    Column("top-1 (%)", "top1", METRICS, "test accuracy at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.top1)} ± {percent(r.top1_sd)}"),
-    Column("diff.", "difference", METRICS, "mean less that of the baseline, in points", lambda r: percent(r.difference, "+")),
-    Column("best val (%)", "best_val", METRICS, "validation accuracy at each run’s best epoch", lambda r: percent(r.best_val)),
-    Column("last val (%)", "last_val", METRICS, "validation accuracy at the last epoch", lambda r: percent(r.last_val)),
-    Column("params (M)", "parameters", ENVIRONMENT, "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
-    Column("trained (M)", "trained_parameters", ENVIRONMENT, "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
-    Column("cost", "passes", ENVIRONMENT, "multiply-adds of a training step’s forward passes for each image, that of the deployed network being 1", lambda r: "–" if r.passes is None else f"{r.passes:.2f}"),
-    Column("images/s", "images_per_second", METRICS, "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
-    Column("minutes", "minutes", METRICS, "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}"),
+    Column("method", "label", "config.toml, method", "and the options that set it apart", lambda r: r.label, main=True),
+    Column("seeds", "seeds", "config.toml, seed", "finished runs", lambda r: str(r.seeds), main=True),
+    Column("epochs", "epochs", "config.toml, optim.epochs", "of a run", lambda r: str(r.epochs)),
+    Column("top-1 (%)", "top1", "metrics.jsonl, last row, test/top1", "test accuracy at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.top1)} ± {percent(r.top1_sd)}", main=True),
+    Column("top-5 (%)", "top5", "metrics.jsonl, last row, test/top5", "likewise, for the five likeliest classes", lambda r: "–" if r.top5 is None else f"{percent(r.top5)} ± {percent(r.top5_sd)}"),
+    Column("diff.", "difference", "metrics.jsonl, last row, test/top1, less the baseline’s", "of top-1 to the baseline, in points, over the seeds that both have", lambda r: percent(r.difference, "+"), main=True),
+    Column("95 % interval", "low", "outcomes.json, right", "of the difference, by a bootstrap over seeds and test images, for each method by itself: of twenty that change nothing, one is expected to show a difference", lambda r: "–" if r.low is None else f"[{percent(r.low, '+')}, {percent(r.high, '+')}]", main=True),
+    Column("best val (%)", "best_val", "metrics.jsonl, every row, val/top1", "validation accuracy at each run’s best epoch", lambda r: percent(r.best_val)),
+    Column("last val (%)", "last_val", "metrics.jsonl, last row, val/top1", "validation accuracy at the last epoch", lambda r: percent(r.last_val)),
+    Column("oracle (%)", "oracle", "metrics.jsonl, every row, oracle/top1", "best test accuracy of any epoch: the test images chose it, so it is no result", lambda r: percent(r.oracle)),
+    Column("params (M)", "parameters", "environment.json, cost.parameters", "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
+    Column("trained (M)", "trained_parameters", "environment.json, cost.trained_parameters", "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
+    Column("cost", "cost", "environment.json, cost.step_macs over cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of `supervised` on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
+    Column("images/s", "images_per_second", "metrics.jsonl, every row, images_per_second", "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
+    Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}", main=True),
+    Column("memory (MiB)", "memory", "environment.json, peak_memory_bytes", "most that the process of a run held, beyond what it began with", lambda r: "–" if r.memory is None else f"{r.memory / 2**20:,.0f}"),
+    Column("mixed", "mixed", "environment.json", "what of code, libraries and hardware is not the same for all seeds", lambda r: r.mixed or "–", main=True),
 )  # fmt: skip
 
 
-def cells(comparison: Comparison) -> list[list[str]]:
-    return [[column.show(row) for column in COLUMNS] for row in comparison.rows]
+def columns(comparison: Comparison) -> list[Column]:
+    """The columns that some row has a value for."""
+    return [
+        column
+        for column in COLUMNS
+        if any(getattr(row, column.field) is not None for row in comparison.rows)
+    ]
 
 
-def headings() -> list[str]:
-    return [column.heading for column in COLUMNS]
+def cells(comparison: Comparison, chosen: list[Column]) -> list[list[str]]:
+    return [[column.show(row) for column in chosen] for row in comparison.rows]
+
+
+def headings(chosen: list[Column]) -> list[str]:
+    return [column.heading for column in chosen]
 
 
 def as_text(comparison: Comparison) -> str:
     """Plain text, aligned and never wrapped, for pipes and log files."""
-    lines = [headings(), *cells(comparison)]
+    chosen = columns(comparison)
+    lines = [headings(chosen), *cells(comparison, chosen)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
@@ -59,26 +81,77 @@ def as_text(comparison: Comparison) -> str:
     )
 
 
-def as_rich(comparison: Comparison) -> Table:
-    """For a terminal: narrow enough for 80 columns; where it is not, methods wrap and numbers never do."""
+def as_rich(comparison: Comparison, main: bool = True) -> Table:
+    """For a terminal: methods wrap where there is no room, and numbers never do.
+
+    main: whether only the main columns are shown, which fit into 80 characters.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for number, heading in enumerate(headings()):
+    chosen = [column for column in columns(comparison) if column.main or not main]
+    for number, heading in enumerate(headings(chosen)):
         side = "right" if number else "left"
         table.add_column(
-            heading.replace(" ", "\n"), justify=side, no_wrap=number > 0, overflow="fold"
+            "\n".join(wrap(heading, 8)), justify=side, no_wrap=number > 0, overflow="fold"
         )
-    for line in cells(comparison):
+    for line in cells(comparison, chosen):
         table.add_row(*map(Text, line))
     return table
 
 
 def as_markdown(comparison: Comparison) -> str:
-    rule = ["---", *["---:"] * (len(COLUMNS) - 1)]
-    escaped = [
-        [cell.replace("|", "\\|").replace("<", "&lt;") for cell in line]
-        for line in cells(comparison)
+    """With what is to be known of it below: budget, findings and warnings."""
+    chosen = columns(comparison)
+    rule = ["---", *["---:"] * (len(chosen) - 1)]
+    escaped = [[_markdown(cell) for cell in line] for line in cells(comparison, chosen)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in (headings(chosen), rule, *escaped))
+    warnings = [f"To be wary of: {warning}" for warning in comparison.warnings]
+    sentences = [comparison.budget, *comparison.findings, *comparison.tuned, *warnings]
+    below = "\n".join(f"- {_markdown(said)}" for said in sentences if said)
+    return f"{table}\n\n{below}" if below else table
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def as_latex(comparison: Comparison) -> str:
+    """A `tabular` in the manner of the package booktabs, which has to be loaded."""
+    chosen = columns(comparison)
+    lines = [
+        " & ".join(map(_latex, line)) + r" \\"
+        for line in (headings(chosen), *cells(comparison, chosen))
     ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (headings(), rule, *escaped))
+    return "\n".join(
+        [
+            f"\\begin{{tabular}}{{l{'r' * (len(chosen) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "→": r"$\rightarrow$",
+}
+"""What LaTeX reads as markup, or may have no letter for."""
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -90,11 +163,23 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    return json.dumps([asdict(row) for row in comparison.rows], indent=2)
+    """The rows in raw numbers, and all that is said of them."""
+    table = {
+        "budget": comparison.budget or None,
+        "rows": [asdict(row) for row in comparison.rows],
+        "findings": comparison.findings,
+        "tuned": comparison.tuned,
+        "warnings": comparison.warnings,
+    }
+    return json.dumps(table, indent=2, ensure_ascii=False)
+
+
+FILES = {"md": as_markdown, "csv": as_csv, "tex": as_latex, "json": as_json}
 
 
 def write(comparison: Comparison, folder: Path) -> None:
-    """Writes `table.md`, `table.csv` and `table.json` into a folder."""
+    """Writes `comparison.md`, `.csv`, `.tex` and `.json` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix, render in (("md", as_markdown), ("csv", as_csv), ("json", as_json)):
-        (folder / f"table.{suffix}").write_text(render(comparison) + "\n", encoding="utf-8")
+    for suffix, render in FILES.items():
+        text = render(comparison).rstrip("\n") + "\n"
+        (folder / f"comparison.{suffix}").write_text(text, encoding="utf-8")

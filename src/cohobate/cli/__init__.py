@@ -3,7 +3,7 @@
 import logging
 
 from cohobate import ending
-from cohobate.cli import looking, running  # registers the commands  # noqa: F401
+from cohobate.cli import evaluating, leaving, looking, running  # registers the commands  # noqa: F401
 from cohobate.cli.app import app
 
 __all__ = ["app", "main"]

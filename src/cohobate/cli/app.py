@@ -38,10 +38,5 @@ def display(epochs: bool = True) -> Any:
     return Bar(console, epochs) if console.is_terminal else Lines(epochs)
 
 
-def number(name: str, value: float) -> str:
-    """A score as people read it: shares in percent, the rest with four digits."""
-    return f"{value:.4f}" if name.endswith(("nll", "brier")) else f"{100 * value:.2f} %"
-
-
 def command() -> str:
     return " ".join(["cohobate", *sys.argv[1:]])

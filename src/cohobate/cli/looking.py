@@ -3,12 +3,13 @@
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
 from cohobate.cli.app import Settings, app, command, display
-from cohobate.display import show
+from cohobate.display import folded, show
 
 
 @app.command()
@@ -28,18 +29,19 @@ def explain(
     if told.before:
         show(["before", "method", "network", "parameters", "from"], told.before)
         print()
-    print("\n".join([told.network, *notes, *told.notes]), end="\n\n")
+    mix = [f"mixing: {told.mix}"] if told.mix else []
+    print("\n".join([told.network, *notes, *told.notes, *mix]), end="\n\n")
     show(["stage", "channels", "map"], told.stages)
     for headings, rows in (
         (["teacher's stage", "channels", "map"], told.teacher),
-        (["added by the method", "parameters", "are"], told.parts),
-        (["connector", "from → to", "parameters"], told.connectors),
-        (["loss", "teaches", "leaves alone"], told.terms),
+        (["added by the method", "from → to", "parameters", "are"], folded(told.parts, 46)),
+        (["loss", "weight", "teaches", "takes as given", "leaves alone"], folded(told.terms, 26)),
     ):
         if rows:
             print()
             show(headings, rows)
-    print(f"\n{resolved.method.name}: {told.options}\n" if told.options else "")
+    print("\n" + fill(f"{resolved.method.name}: {told.options}", 100) if told.options else "")
+    print(end="\n" * bool(told.options))
     show(["cost", "supervised", resolved.method.name, "ratio"], told.costs)
 
 
@@ -121,7 +123,10 @@ def methods(
     if name is not None:
         print(catalogue.page(name))
         return
-    show(["method", "family", "paper", "needs", "cost", "link"], catalogue.rows())
+    show(
+        ["method", "family", "paper", "needs", "cost", "link"],
+        [*catalogue.rows(), *catalogue.recipes()],
+    )
 
 
 @app.command()

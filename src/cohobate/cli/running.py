@@ -1,14 +1,17 @@
-"""Commands that train and score."""
+"""Commands that train, and put runs side by side."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from cohobate.cli.app import Out, Settings, app, command, display, number, transfer
-from cohobate.display import show
+from cohobate.cli.app import Out, Settings, app, command, display
+from cohobate.display import number
 from cohobate.ending import is_first_process
+
+Budget = Literal["epochs", "compute", "minutes"]
 
 
 @app.command()
@@ -36,44 +39,6 @@ def train(
 
 
 @app.command()
-def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run.")],
-    settings: Settings = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-) -> None:
-    """Score a trained network on a split of its data."""
-    from cohobate.scores import evaluate
-
-    scores = evaluate(folder, split, settings or [])
-    show(["score", split], [(name, number(name, value)) for name, value in scores.items()])
-
-
-@transfer.command()
-def linear(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run, or of a network.")
-    ],
-    settings: Settings = None,
-) -> None:
-    """Score the frozen features on other data: data.name=NAME data.root=FOLDER."""
-    from cohobate.transfer import NEIGHBOURS, linear
-
-    scores = linear(folder, settings or [])
-    show(
-        ["data", "train", "test", "linear top1", f"{NEIGHBOURS}-NN top1"],
-        [
-            (
-                scores.data,
-                f"{scores.train:,}",
-                f"{scores.test:,}",
-                number("top1", scores.linear),
-                number("top1", scores.neighbours),
-            )
-        ],
-    )
-
-
-@app.command()
 def compare(
     given: Annotated[
         list[str],
@@ -93,29 +58,59 @@ def compare(
         list[str] | None,
         typer.Option(help="A setting and its values, such as method.alpha=0.2,0.4; repeatable."),
     ] = None,
+    budget: Annotated[
+        Budget,
+        typer.Option(
+            help="What all methods get equally much of: epochs, the baseline's operations, or minutes."
+        ),
+    ] = "epochs",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs to train at a time, each on its share of the machine.")
+    ] = 1,
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Where the runs lie, so that comparisons can share them [OUT/runs]."),
+    ] = None,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="Train nothing: compare what is there.")
+    ] = False,
 ) -> None:
     """Put runs side by side: a table here, and curves in a report. Trains what is missing."""
     from cohobate import study
-    from cohobate.analysis import comparison, report, tables
+    from cohobate.analysis import comparison, report, sweeps, tables
     from cohobate.rundir import check_folder
 
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
     settings = [text for text in given if Path(text) not in places]
     files = [path for path in places if path.suffix == ".toml"]
-    sweeps = dict(study.sweep(text) for text in sweep or [])
+    varied = dict(study.sweep(text) for text in sweep or [])
+    swept = [*varied]
     if methods:
-        sweeps["method.name"] = methods.split(",")
-    if not files and (settings or sweeps or seeds):
+        varied["method.name"] = methods.split(",")
+    if not files and (settings or varied or seeds or runs or no_train or budget != "epochs"):
         raise ValueError(
-            "settings, --methods, --seeds and --sweep are for run files: give RUN.toml"
+            "settings, --methods, --seeds, --sweep, --budget, --runs and --no-train are for run"
+            " files: give RUN.toml"
         )
     folder = out or study.default_folder(files)
+    runs = runs or folder / "runs"
     check_folder(folder)
-    folders = [path for path in places if path not in files]
+    check_folder(runs, "--runs DIR")
+    shown = display(epochs=False)
+    folders, told, sentence = [path for path in places if path not in files], list[str](), ""
     if files:
-        planned = study.plan(files, settings, sweeps, seeds)
-        folders += study.carry_out(planned, folder / "runs", display(epochs=False))
-    found = comparison.compare(folders)
+        planned = study.plan(files, settings, varied, seeds)
+        planned, sentence = study.fit(planned, budget, folder, shown, measure=not no_train)
+        if no_train:
+            planned_folders, told = study.there(planned, runs)
+        else:
+            planned_folders, told = study.carry_out(planned, runs, shown, jobs)
+        folders += planned_folders
+    if not no_train:
+        study.score_again(folders, shown)
+    found = comparison.compare(folders, told=told, budget=sentence)
+    if swept:
+        found = replace(found, tuned=sweeps.tuned(found, swept))
     show_comparison(found)
     tables.write(found, folder)
     page = folder / "report.html"
@@ -141,10 +136,13 @@ def show_comparison(found: Any) -> None:
 
     console = Console()
     if console.is_terminal:
-        console.print(tables.as_rich(found))
+        whole = tables.as_rich(found, main=False)
+        fits = console.measure(whole).minimum <= console.width
+        console.print(whole if fits else tables.as_rich(found))
     else:
         print(tables.as_text(found))
-    for sentence in found.findings:
-        print(sentence)
+    for sentence in (found.budget, *found.findings, *found.tuned):
+        if sentence:
+            print(sentence)
     for sentence in found.warnings:
         print(f"warning: {sentence}")

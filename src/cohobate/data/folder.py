@@ -48,7 +48,7 @@ def _read(folder: Path, classes: tuple[str, ...]) -> Split:
                 f"class folder {folder / name} has no counterpart in train/: "
                 f"its classes are {', '.join(classes[:20])}{', …' if len(classes) > 20 else ''}"
             )
-        images = sorted(path for path in (folder / name).iterdir() if _is_image(path))
+        images = sorted(path for path in (folder / name).iterdir() if is_image(path))
         if not images:
             raise ValueError(
                 f"class folder {folder / name} has no images: add some "
@@ -59,5 +59,6 @@ def _read(folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(paths, torch.tensor(targets, dtype=torch.int64))
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its name, and not hidden."""
     return path.suffix.lower() in EXTENSIONS and path.name[0] != "."

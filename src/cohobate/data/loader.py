@@ -87,6 +87,7 @@ class TrainLoader:
 class EvalLoader:
     """The images of a split once, in order, as they are; photographs by their central square.
 
+    share: of a photograph's short side, that which the square takes.
     Process `rank` of `world` takes every `world`-th image; of fewer images than processes each
     takes all, so that nobody has none to score, and means over all stay. The last batch may be
     smaller.
@@ -102,6 +103,7 @@ class EvalLoader:
         batch_size: int,
         device: torch.device | str = "cpu",
         workers: int | None = None,
+        share: float = EVALUATED,
         rank: int = 0,
         world: int = 1,
     ):
@@ -113,7 +115,7 @@ class EvalLoader:
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
             self.source = _Memory(split.images.to(self.device))
         else:
-            files = _Files(split.images, size, share=EVALUATED)
+            files = _Files(split.images, size, share=share)
             self.source = _Workers(files, self.device, workers, lasting=False)
 
     def __len__(self) -> int:
@@ -142,7 +144,7 @@ class _Workers:
     """Images that processes read from files, some batches ahead."""
 
     def __init__(self, files: "_Files", device: torch.device, workers: int | None, lasting: bool):
-        workers = min(cores(), 8) if workers is None else workers
+        workers = processes(workers)
         self.device = device
         self.requests: list[tuple[int, list[int]]] = []  # filled anew for every epoch
         self.loader = DataLoader(
@@ -152,7 +154,7 @@ class _Workers:
             num_workers=workers,
             persistent_workers=lasting and workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_leave_signals if workers else None,
+            worker_init_fn=leave_signals if workers else None,
             generator=torch.Generator(),  # else every epoch would draw from the global one
         )
 
@@ -172,7 +174,12 @@ class _Workers:
             yield row.to(self.device, non_blocking=True), images.unbind(1)
 
 
-def _leave_signals(_: int) -> None:
+def processes(workers: int | None) -> int:
+    """How many processes read files: as many as were asked for, else one a core, at most 8."""
+    return min(cores(), 8) if workers is None else workers
+
+
+def leave_signals(_: int) -> None:
     """Ctrl-C reaches every process of a terminal; the one that trains decides when all stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -48,7 +48,8 @@ class Sampler:
             )
         parts = 2 * world if repeats else world
         if batch_size % parts:
-            among = f"{'half by half ' if repeats else ''}among {world} processes"
+            halves = ["half by half"] if repeats else []
+            among = " ".join([*halves, *([f"among {world} processes"] if world > 1 else [])])
             raise ValueError(
                 f"data.batch_size={batch_size} cannot be divided {among}: "
                 f"choose a multiple of {parts}"

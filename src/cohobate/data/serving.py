@@ -77,7 +77,7 @@ def serve(found: Found, size: int) -> Found:
 
     def served(split: Split) -> Split:
         if isinstance(split.images, Tensor):
-            return Split(_squares(split.images, size), split.targets)
+            return Split(squares(split.images, size), split.targets)
         return Split(stack(split.images, size), split.targets)
 
     images = found.train.images
@@ -113,7 +113,7 @@ def _sample(paths: list[Path], count: int) -> list[Path]:
     return [paths[row] for row in order.sort().values.tolist()]
 
 
-def _squares(images: Tensor, size: int) -> Tensor:
+def squares(images: Tensor, size: int) -> Tensor:
     """(N, 1 or 3, H, W) to (N, 3, size, size): the central square, resized, grey replicated."""
     side = min(images.shape[2:])
     if images.shape[2] != images.shape[3]:

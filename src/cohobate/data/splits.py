@@ -112,7 +112,7 @@ def halves(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     quotas = quotas.minimum(counts - 1).clamp(min=0)
     if quotas.sum() == 0:
         raise ValueError("each class has one image only: none can be set aside to validate or test")
-    drawn = _rank(split.targets, seed) < quotas[split.targets]
+    drawn = rank(split.targets, seed) < quotas[split.targets]
     return split.take((~drawn).nonzero().flatten()), split.take(drawn.nonzero().flatten())
 
 
@@ -120,7 +120,7 @@ def portion(split: Split, fraction: float, seed: int) -> Split:
     """`fraction` of each class, at least one image of each."""
     counts = torch.bincount(split.targets)
     quotas = apportion(counts, round(fraction * len(split))).clamp(min=1)
-    return split.take((_rank(split.targets, seed) < quotas[split.targets]).nonzero().flatten())
+    return split.take((rank(split.targets, seed) < quotas[split.targets]).nonzero().flatten())
 
 
 def take_per_class(split: Split, count: int, classes: tuple[str, ...], seed: int) -> Split:
@@ -136,15 +136,15 @@ def take_per_class(split: Split, count: int, classes: tuple[str, ...], seed: int
             f"choose at most {int(counts[smallest])}, which is what the cuts (data.val, "
             "data.fraction) left of it"
         )
-    return split.take((_rank(split.targets, seed) < count).nonzero().flatten())
+    return split.take((rank(split.targets, seed) < count).nonzero().flatten())
 
 
-def _rank(targets: Tensor, seed: int) -> Tensor:
+def rank(targets: Tensor, seed: int) -> Tensor:
     """Each image's place (N,) in a seeded random order of its class, from 0."""
     shuffled = torch.randperm(len(targets), generator=generator(seed))
     grouped = shuffled[targets[shuffled].argsort(stable=True)]
     counts = torch.bincount(targets)
     starts = counts.cumsum(0) - counts
-    rank = torch.empty_like(targets)
-    rank[grouped] = torch.arange(len(targets)) - starts[targets[grouped]]
-    return rank
+    place = torch.empty_like(targets)
+    place[grouped] = torch.arange(len(targets)) - starts[targets[grouped]]
+    return place

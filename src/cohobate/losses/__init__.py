@@ -8,6 +8,7 @@ from cohobate.losses.consistency import (
     propagated,
     smoothed_target,
     soft_kl,
+    squared_chord,
     zipf,
 )
 from cohobate.losses.contrast import (
@@ -99,6 +100,7 @@ __all__ = [
     "sinkhorn",
     "smoothed_target",
     "soft_kl",
+    "squared_chord",
     "standardised",
     "total",
     "transport",

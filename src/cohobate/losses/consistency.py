@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohobate.losses.exact import exact
+from cohobate.losses.exact import exact, unit
 
 
 def jensen_shannon(*logits: Tensor) -> Tensor:
@@ -28,6 +28,16 @@ def probability_error(student: Tensor, teacher: Tensor) -> Tensor:
     NeurIPS 2017, https://arxiv.org/abs/1703.01780, section 2, with the mean of their code.
     """
     return F.mse_loss(student.float().softmax(1), teacher.detach().float().softmax(1))
+
+
+def squared_chord(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""$\|\bar s - \bar t\|^2 = 2 - 2 \cos(s, t)$ of rows (B, D), each over its norm: the mean over rows.
+
+    No gradient reaches `teacher`; a row of zeros is at right angles to all. Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020,
+    https://arxiv.org/abs/2006.07733, equation 2.
+    """
+    cosine = (unit(student.float()) * unit(teacher.detach().float())).sum(1)
+    return 2 - 2 * cosine.mean()
 
 
 def soft_kl(student: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohobate.losses.exact import exact
+from cohobate.losses.exact import exact, unit
 
 
 def pearson(student: Tensor, teacher: Tensor, dim: int = 1) -> Tensor:
@@ -17,8 +17,8 @@ def pearson(student: Tensor, teacher: Tensor, dim: int = 1) -> Tensor:
     `teacher`. Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022,
     https://arxiv.org/abs/2205.10536.
     """
-    mine, _ = _unit(student.float(), dim)
-    theirs, varies = _unit(teacher.detach().float(), dim)
+    mine, _ = _centred(student.float(), dim)
+    theirs, varies = _centred(teacher.detach().float(), dim)
     return torch.where(varies, 1 - (mine * theirs).sum(dim), 0.0).mean()
 
 
@@ -48,7 +48,7 @@ def between_classes(student: Tensor, teacher: Tensor, temperature: float = 1.0) 
         return squares.sum() / (2 * student.shape[1])
 
 
-def _unit(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def _centred(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Values less their mean along `dim`, of unit norm there, and where they vary at all.
 
     What does not vary is zero, and has no gradient.
@@ -57,9 +57,7 @@ def _unit(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     largest = centred.detach().abs().amax(dim, keepdim=True)
     rounding = 8 * torch.finfo(values.dtype).eps * values.detach().abs().amax(dim, keepdim=True)
     varies = largest > rounding.clamp_min(1e-30)
-    scaled = torch.where(varies, centred / torch.where(varies, largest, 1.0), 0.0)
-    norm = (scaled.square().sum(dim, keepdim=True) + ~varies).sqrt()
-    return scaled / norm, varies.squeeze(dim)
+    return unit(torch.where(varies, centred, 0.0), dim), varies.squeeze(dim)
 
 
 def _probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

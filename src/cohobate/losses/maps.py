@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohobate.losses.exact import exact
+from cohobate.losses.exact import exact, unit
 
 
 def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def factor_transfer(student: Tensor, teacher: Tensor, *, pooled: bool = False) -
     Network: Network Compression via Factor Transfer", NeurIPS 2018,
     https://arxiv.org/abs/1802.04977, section 3.2 with p = 1.
     """
-    return F.l1_loss(_unit(student, pooled), _unit(teacher.detach(), pooled))
+    return F.l1_loss(unit(_rows(student, pooled)), unit(_rows(teacher.detach(), pooled)))
 
 
 def map_errors(student: Tensor, teacher: Tensor) -> Tensor:
@@ -83,9 +83,7 @@ def map_errors(student: Tensor, teacher: Tensor) -> Tensor:
     return (student.float() - teacher.detach().float()).square().flatten(1).mean(1)
 
 
-def _unit(maps: Tensor, pooled: bool) -> Tensor:
-    """Maps (B, C, H, W) as vectors (B, n) of unit norm; one of zeros stays zero."""
+def _rows(maps: Tensor, pooled: bool) -> Tensor:
+    """Maps (B, C, H, W) as vectors (B, n), float32."""
     maps = maps.float()
-    rows = maps.square().mean(1).flatten(1) if pooled else maps.flatten(1)
-    square = rows.square().sum(1, keepdim=True)
-    return rows / torch.where(square > 0, square, 1.0).sqrt()
+    return maps.square().mean(1).flatten(1) if pooled else maps.flatten(1)

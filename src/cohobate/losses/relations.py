@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cohobate.losses.exact import product
+from cohobate.losses.exact import product, unit
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     https://arxiv.org/abs/1907.09682, section 3.
     """
     own, other = student.flatten(1), teacher.detach().flatten(1)
-    return F.mse_loss(_unit(product(own, own)), _unit(product(other, other)))
+    return F.mse_loss(unit(product(own, own)), unit(product(other, other)))
 
 
 def correlation_congruence(student: Tensor, teacher: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def relational_angles(student: Tensor, teacher: Tensor) -> Tensor:
     reaches `teacher`. Park et al., "Relational Knowledge Distillation", CVPR 2019,
     https://arxiv.org/abs/1904.05068, section 3.2.2.
     """
-    own, other = _unit(_gaps(student)), _unit(_gaps(teacher.detach()))
+    own, other = unit(_gaps(student)), unit(_gaps(teacher.detach()))
     return F.smooth_l1_loss(product(own, own), product(other, other))
 
 
@@ -67,7 +67,7 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _log_affinities(embedding: Tensor) -> Tensor:
-    directions = _unit(embedding.float())
+    directions = unit(embedding.float())
     affinities = ((1 + product(directions, directions)) / 2).clamp_min(1e-7)
     return affinities.log() - affinities.sum(1, keepdim=True).log()
 
@@ -85,11 +85,3 @@ def _distances(embedding: Tensor) -> Tensor:
     distances = torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
     mean = distances.sum() / apart.sum().clamp_min(1)
     return distances / torch.where(mean > 0, mean, 1.0)
-
-
-def _unit(rows: Tensor) -> Tensor:
-    """Rows (..., N) of unit norm, however short; a row of zeros stays zero, and has no gradient."""
-    largest = rows.detach().abs().amax(-1, keepdim=True)
-    there = largest > 1e-30
-    scaled = torch.where(there, rows / torch.where(there, largest, 1.0), 1.0)
-    return torch.where(there, F.normalize(scaled, dim=-1), 0.0)

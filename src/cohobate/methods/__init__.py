@@ -5,6 +5,7 @@ from cohobate.methods.ab import AB
 from cohobate.methods.at import AT
 from cohobate.methods.augmix_jsd import AugMixJSD
 from cohobate.methods.bake import BAKE
+from cohobate.methods.byol import BYOL
 from cohobate.methods.byot import BYOT
 from cohobate.methods.cc import CC
 from cohobate.methods.crd import CRD
@@ -99,7 +100,10 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
         TfKDSelf,
         USKD,
     ),
-    "averages": (MeanTeacher,),
+    "averages": (
+        BYOL,
+        MeanTeacher,
+    ),
     "logit distillation": (
         CTKD,
         DIST,

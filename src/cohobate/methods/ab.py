@@ -1,13 +1,9 @@
-from typing import Any
-
 import torch
-from torch import nn
 
 from cohobate.core import Batch, Losses, Method, Positive, Progress, Weight
 from cohobate.losses import boundary, total
 from cohobate.models import Classifier
-from cohobate.modules import Connector, Frozen
-from cohobate.modules.connector import pairs, shapes
+from cohobate.modules import Connectors, Frozen
 from cohobate.modules.taps import before_activation, tapped
 
 
@@ -42,12 +38,7 @@ class AB(Method[Classifier]):
         beta: Weight = 3e-3,
     ):
         super().__init__(model)
-        mine, theirs = shapes(model, model.size).maps, shapes(teacher, model.size).maps
-        self.pairs = pairs(mine, theirs)
-        self.connectors: Any = nn.ModuleList(
-            nn.Identity() if mine[s] == theirs[t] else Connector(mine[s], theirs[t])
-            for s, t in self.pairs
-        )
+        self.connectors = Connectors(model, teacher, model.size, differing="shape")
         self.note = f"maps: the student's {tapped(model)}, the teacher's {tapped(teacher)}"
         self.teacher = Frozen(teacher)
         self.margin, self.beta = margin, beta
@@ -57,10 +48,8 @@ class AB(Method[Classifier]):
         trace = before_activation(self.model, images)
         with torch.no_grad():
             maps = before_activation(self.teacher.net, images).stages
-        terms = [
-            boundary(join(trace.stages[s]), maps[t], self.margin)
-            for join, (s, t) in zip(self.connectors, self.pairs)
-        ]
+        stages = zip(*self.connectors(trace.stages, maps))
+        terms = [boundary(guess, target, self.margin) for guess, target in stages]
         found = total(x / 2**up for up, x in enumerate(reversed(terms)))
         untaught = 0 * trace.logits.sum()  # every parameter takes part in every step, for DDP
         return {"boundary": self.beta * found + untaught}

@@ -1,11 +1,9 @@
 import torch.nn.functional as F
-from torch import nn
 
 from cohobate.core import Batch, Count, Losses, Method, Progress, Weight
 from cohobate.losses import correlation_congruence
 from cohobate.models import Classifier
-from cohobate.modules import Frozen
-from cohobate.modules.connector import shapes
+from cohobate.modules import Embeddings, Frozen
 
 
 class CC(Method[Classifier]):
@@ -26,6 +24,8 @@ class CC(Method[Classifier]):
     batch, for student and teacher, and adds KD.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,
@@ -37,15 +37,14 @@ class CC(Method[Classifier]):
     ):
         super().__init__(model)
         self.gamma, self.beta = gamma, beta
-        self.embedding = nn.Linear(shapes(model, model.size).embedding, width)
-        self.teacher_embedding = nn.Linear(shapes(teacher, model.size).embedding, width)
+        self.embeddings = Embeddings(model, teacher, model.size, width)
         self.teacher = Frozen(teacher)
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         images = batch.inputs
         student, teacher = self.model.trace(images), self.teacher.trace(images)
         label = batch.labels(self.model.num_classes)
-        own, other = self.embedding(student.embedding), self.teacher_embedding(teacher.embedding)
+        own, other = self.embeddings(student.embedding, teacher.embedding)
         return {
             "ce": self.gamma * F.cross_entropy(student.logits, label),
             "correlation": self.beta * correlation_congruence(own, other),

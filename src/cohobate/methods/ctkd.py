@@ -8,6 +8,7 @@ from cohobate.core import Batch, Losses, Method, Positive, Progress, Weight
 from cohobate.losses import kl
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
+from cohobate.modules.ramp import warm_up
 
 
 class CTKD(Method[Classifier]):
@@ -23,7 +24,7 @@ class CTKD(Method[Classifier]):
     gamma: weight of the cross-entropy.
     alpha: weight of the distillation term, which carries the factor T².
     lowest, span: T lies between `lowest` and `lowest` + `span`.
-    loops: epochs in which lambda rises.
+    loops: epochs in which lambda rises, half of all at most.
 
     Differs from the paper: it has the global temperature alone, not one for each image.
     """
@@ -50,8 +51,7 @@ class CTKD(Method[Classifier]):
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         images = batch.inputs
         logits, teacher = self.model(images), self.teacher.of(batch, images)
-        passed = ((torch.as_tensor(progress.epoch) + 1) / self.loops).clamp(max=1)
-        strength = (1 - torch.cos(pi * passed)) / 2
+        strength = (1 - torch.cos(pi * warm_up(progress, self.loops))) / 2
         here = self.hardness.detach()
         hardness = here + strength * (here - self.hardness)  # here, its gradient times -strength
         temperature = self.lowest + self.span * hardness.sigmoid()

@@ -15,6 +15,8 @@ class CutMix(Method[Any]):
     per: one box for the whole batch, or one for each sample.
     """
 
+    mixes = True
+
     def __init__(
         self,
         model: Any,

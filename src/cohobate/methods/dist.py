@@ -27,6 +27,7 @@ class DIST(Method[Classifier]):
     """
 
     recalls = "all"  # a class is compared over all images
+    min_batch_size = 2
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
-import torch
 import torch.nn.functional as F
 
 from cohobate.core import Batch, Losses, Method, Positive, Progress, Weight
 from cohobate.losses import dkd, standardised
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
+from cohobate.modules.ramp import warm_up
 
 
 class DKD(Method[Classifier]):
@@ -21,7 +21,7 @@ class DKD(Method[Classifier]):
     gamma: weight of the cross-entropy.
     alpha, beta: weights of the label's class and of the others; the authors choose beta by the pair
         of networks, and 8 for ResNet-32x4 and ResNet-8x4.
-    warmup: epochs in which the distillation term rises.
+    warmup: epochs in which the distillation term rises, half of all at most.
     standardise: divide the logits of both, row by row, by their deviation over the classes: logit
         standardisation, https://arxiv.org/abs/2403.01427, with temperature 2 there.
 
@@ -56,8 +56,7 @@ class DKD(Method[Classifier]):
             student, teacher = standardised(logits), standardised(teacher)
         weights = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
         distilled = batch.over_labels(lambda targets: dkd(student, teacher, targets, **weights))
-        rise = (torch.as_tensor(progress.epoch) + 1) / max(1, self.warmup)
         return {
             "ce": self.gamma * F.cross_entropy(logits, label),
-            "kd": rise.clamp(max=1) * distilled,
+            "kd": warm_up(progress, self.warmup) * distilled,
         }

@@ -20,8 +20,11 @@ class DLB(Method[Classifier]):
     alpha: weight of the KL term.
 
     Differs from the paper: an image that is not of the step before, as in the very first step, has
-    no target. A mixed image's target is what was said of the mixture that it was in before. Unlike in
-    the authors' code, both halves pass the network at once.
+    no target. Unlike in the authors' code, both halves pass the network at once. Under mixing the
+    labels are of the mixtures, and the KL term is of the images as they are, which pass the network
+    beside them: a step ago an image was in another mixture, of which nothing is to be learnt about
+    this one. The loader makes both views of all images, of which each is seen in one: what it draws
+    is the same for every row of a batch.
     """
 
     repeats = True
@@ -40,13 +43,18 @@ class DLB(Method[Classifier]):
         self.memory = Memory("logits of the last batch", samples, model.num_classes)
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
-        half, images = len(batch.ids) // 2, batch.inputs
-        logits = self.model(torch.cat([images[:half, 1], images[half:, 0]]))
-        again = logits[:half]
+        half = len(batch.ids) // 2
+        images = torch.cat([batch.images[:half, 1], batch.images[half:, 0]])
+        if batch.mix is None:
+            logits = plain = self.model(images)
+        else:
+            both = torch.cat([batch.mix.blend(images), images])
+            logits, plain = self.model(both).chunk(2)
+        again = plain[:half]
         past, steps = self.memory.read(batch.ids[:half])
         recent = (steps >= 0) & (steps >= progress.step - 1)
         target = torch.where(recent[:, None], past, again)  # nothing is learnt from oneself
-        self.memory.write(batch.ids[half:], logits[half:], progress.step)
+        self.memory.write(batch.ids[half:], plain[half:], progress.step)
         return {
             "ce": F.cross_entropy(logits, batch.labels(self.model.num_classes)),
             "last": self.alpha * kl(again, target, self.temperature),

@@ -44,7 +44,7 @@ class FitNet(Method[Classifier]):
         if stage > len(meetings):
             raise ValueError(
                 f"method.stage={stage}: {model.spec['arch']!r} has {len(own)} stages and its teacher"
-                f" {teacher.spec['arch']!r} {len(other)}, of which {len(meetings)} meet: choose one"
+                f" {teacher.name!r} {len(other)}, of which {len(meetings)} meet: choose one"
                 f" from 1 to {len(meetings)}"
             )
         self.place, self.target = meetings[stage - 1]

@@ -1,13 +1,13 @@
 from itertools import pairwise
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cohobate.core import Batch, Losses, Method, Progress, Weight
 from cohobate.losses import flow, hint, total
 from cohobate.models import Classifier
-from cohobate.modules import Connector, Frozen
-from cohobate.modules.connector import pairs, resized, shapes
+from cohobate.modules import Connectors, Frozen
+from cohobate.modules.connector import resized
+from cohobate.modules.taps import check_stages
 
 
 class FSP(Method[Classifier]):
@@ -32,29 +32,16 @@ class FSP(Method[Classifier]):
 
     def __init__(self, model: Classifier, *, teacher: Classifier, beta: Weight = 1.0):
         super().__init__(model)
-        mine, theirs = shapes(model, model.size).maps, shapes(teacher, model.size).maps
-        self.pairs = pairs(mine, theirs)
-        if len(self.pairs) < 2:
-            few = model if len(mine) < 2 else teacher
-            raise ValueError(
-                f"{few.spec['arch']!r} has one stage that timm can tap, and this method wants what"
-                " lies between two: choose another network (`cohobate models NAME` prints the"
-                " stages of one)"
-            )
-        self.connectors: Any = nn.ModuleList(
-            nn.Identity()
-            if mine[s].channels == theirs[t].channels
-            else Connector(mine[s], theirs[t])
-            for s, t in self.pairs
-        )
+        for network in (model, teacher):
+            check_stages(network)
+        self.connectors = Connectors(model, teacher, model.size, differing="channels")
         self.teacher = Frozen(teacher)
         self.beta = beta
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         images = batch.inputs
         trace, target = self.model.trace(images), self.teacher.trace(images)
-        joined = [join(trace.stages[s]) for join, (s, _) in zip(self.connectors, self.pairs)]
-        mine, theirs = flows(joined), flows([target.stages[t] for _, t in self.pairs])
+        mine, theirs = map(flows, self.connectors(trace.stages, target.stages))
         untaught = 0 * trace.logits.sum()  # every parameter takes part in every step, for DDP
         return {"flow": self.beta * total(map(hint, mine, theirs)) + untaught}
 

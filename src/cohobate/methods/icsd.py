@@ -14,8 +14,8 @@ class ICSD(Method[Classifier]):
     Segmentation", Multimedia Tools and Applications 2025, https://arxiv.org/abs/2308.04243.
     With P_i the softmax of class i's logits / T over the places of a map, here over the images of
     the batch, and S_ij = KL(P_i || P_j), the paper's L = a CE(s, y) + (1 - a) [alpha KL_T(s <- t) +
-    beta mean_ij (S_ij^s - S_ij^t)²], where the labels' share a = (e + 1) / E grows with the epoch e
-    of E, counted from zero: its adaptive loss weighting.
+    beta mean_ij (S_ij^s - S_ij^t)²], where the labels' share a = (e + 1) / (E + 1) grows with the
+    epoch e of E, counted from zero: its adaptive loss weighting.
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.
     temperature: softens the predictions of both other terms, T.
@@ -25,8 +25,11 @@ class ICSD(Method[Classifier]):
 
     Differs from the paper, which is of segmentation: a batch of images stands for the pixels of a
     map, and the weights and the temperature are ours. (`cohobate.losses.inter_class_similarity`
-    takes maps as well.)
+    takes maps as well.) The labels' share ends a step below one, so that the teacher counts in every
+    epoch, of a single one too.
     """
+
+    min_batch_size = 2
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class ICSD(Method[Classifier]):
         label, T = batch.labels(self.model.num_classes), self.temperature
         ours = theirs = 1.0
         if self.adaptive:
-            ours = (torch.as_tensor(progress.epoch) + 1) / progress.epochs
+            ours = (torch.as_tensor(progress.epoch) + 1) / (progress.epochs + 1)
             theirs = 1 - ours
         return {
             "ce": ours * F.cross_entropy(logits, label),

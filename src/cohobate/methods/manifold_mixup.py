@@ -25,6 +25,8 @@ class ManifoldMixup(Method[Classifier]):
     stages, of one block or several.
     """
 
+    mixes = True
+
     def __init__(
         self,
         model: Classifier,

@@ -36,6 +36,8 @@ class MIXKD(Method[Classifier]):
 
     recalls = "all"  # the deviation is that over all classes
 
+    mixes = True
+
     def __init__(
         self,
         model: Classifier,

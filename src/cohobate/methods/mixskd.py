@@ -33,6 +33,8 @@ class MixSKD(Method[Classifier]):
     branches in the place of copies of their remaining stages.
     """
 
+    mixes = True
+
     def __init__(
         self,
         model: Classifier,

@@ -15,6 +15,8 @@ class Mixup(Method[Any]):
     per: one weight for the whole batch, or one for each sample.
     """
 
+    mixes = True
+
     def __init__(
         self,
         model: Any,

@@ -47,17 +47,17 @@ class MLKD(Method[Classifier]):
             raise ValueError("method.temperatures=[] leaves nothing to learn: give one or more")
         self.teacher = Frozen(teacher)
         self.temperatures, self.gamma, self.standardise = temperatures, gamma, standardise
-        self.weights = instance, images, classes
+        self.instance, self.images, self.classes = instance, images, classes
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
-        inputs, (instance, images, classes) = batch.inputs, self.weights
+        inputs = batch.inputs
         student, teacher = self.model(inputs), self.teacher.of(batch, inputs)
         pair = student, teacher
         scaled = (standardised(student), standardised(teacher)) if self.standardise else pair
         label = batch.labels(self.model.num_classes)
         return {
             "ce": self.gamma * F.cross_entropy(student, label),
-            "instance": instance * total(kl(*scaled, T) for T in self.temperatures),
-            "images": images * total(between_images(*pair, T) for T in self.temperatures),
-            "classes": classes * total(between_classes(*pair, T) for T in self.temperatures),
+            "instance": self.instance * total(kl(*scaled, T) for T in self.temperatures),
+            "images": self.images * total(between_images(*pair, T) for T in self.temperatures),
+            "classes": self.classes * total(between_classes(*pair, T) for T in self.temperatures),
         }

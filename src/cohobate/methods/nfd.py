@@ -43,7 +43,7 @@ class NFD(Method[Classifier]):
         met = [(own[a], other[b]) for a, b in pairs(own, other)]
         if all(min(f.height, t.height) * min(f.width, t.width) == 1 for f, t in met):
             raise ValueError(
-                f"of {model.spec['arch']!r} and its teacher {teacher.spec['arch']!r}, no two maps"
+                f"of {model.spec['arch']!r} and its teacher {teacher.name!r}, no two maps"
                 " that meet have more than one pixel, and one alone cannot be normalised: choose a"
                 " larger data.size, or another method, such as fitnet"
             )

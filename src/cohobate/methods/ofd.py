@@ -1,14 +1,10 @@
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from cohobate.core import Batch, Losses, Method, Progress, Weight
 from cohobate.losses import partial_l2, total
 from cohobate.models import Classifier
-from cohobate.modules import Connector, Frozen
-from cohobate.modules.connector import pairs, shapes
+from cohobate.modules import Connectors, Frozen
 from cohobate.modules.taps import Margins, before_activation, tapped
 
 
@@ -33,10 +29,9 @@ class OFD(Method[Classifier]):
 
     def __init__(self, model: Classifier, *, teacher: Classifier, beta: Weight = 1e-3):
         super().__init__(model)
-        mine, theirs = shapes(model, model.size).maps, shapes(teacher, model.size).maps
-        self.pairs = pairs(mine, theirs)
-        self.connectors: Any = nn.ModuleList(Connector(mine[s], theirs[t]) for s, t in self.pairs)
-        self.margins = Frozen(Margins(teacher, [teacher.stages[t] for _, t in self.pairs]))
+        self.connectors = Connectors(model, teacher, model.size)
+        met = [teacher.stages[t] for _, t in self.connectors.pairs]
+        self.margins = Frozen(Margins(teacher, met))
         self.note = f"maps: the student's {tapped(model)}, the teacher's {tapped(teacher)}"
         self.teacher = Frozen(teacher)
         self.beta = beta
@@ -46,8 +41,7 @@ class OFD(Method[Classifier]):
         trace = before_activation(self.model, images)
         with torch.no_grad():
             maps = before_activation(self.teacher.net, images).stages
-        guesses = [join(trace.stages[s]) for join, (s, _) in zip(self.connectors, self.pairs)]
-        targets = [maps[t] for _, t in self.pairs]
+        guesses, targets = self.connectors(trace.stages, maps)
         stages = zip(guesses, targets, self.margins(targets))
         terms = [partial_l2(guess, target, margin) for guess, target, margin in stages]
         label = batch.labels(self.model.num_classes)

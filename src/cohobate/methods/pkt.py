@@ -23,6 +23,8 @@ class PKT(Method[Classifier]):
     in RepDistiller.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,

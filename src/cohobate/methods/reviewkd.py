@@ -9,6 +9,7 @@ from cohobate.losses import hierarchical_context, total
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
 from cohobate.modules.connector import Shape, pairs, shapes
+from cohobate.modules.ramp import warm_up
 from cohobate.modules.taps import before_activation, tapped
 
 
@@ -23,7 +24,7 @@ class ReviewKD(Method[Classifier]):
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.
     beta: weight of the review term; 5 is that of the paper's pair of ResNet-32x4 and ResNet-8x4.
-    warmup: epochs over which w rises.
+    warmup: epochs in which w rises, half of all at most.
     width: most channels that maps are fused in; else those of the student's embedding.
 
     Differs from the paper: the teacher's maps are read before the last ReLU of each stage in the
@@ -31,6 +32,8 @@ class ReviewKD(Method[Classifier]):
     (https://github.com/megvii-research/mdistiller), and as they are tapped elsewhere. Where one
     network has more stages, evenly spaced ones of them take part.
     """
+
+    min_batch_size = 2  # the embedding is normalised over the batch alone
 
     def __init__(
         self,
@@ -63,11 +66,10 @@ class ReviewKD(Method[Classifier]):
         for fusion, (s, t) in zip(self.others, self.pairs):
             guess, left = fusion(trace.stages[s], left)
             terms.append(hierarchical_context(guess, target.stages[t]))
-        rise = ((torch.as_tensor(progress.epoch) + 1) / self.warmup).clamp(max=1)
         label = batch.labels(self.model.num_classes)
         return {
             "ce": F.cross_entropy(trace.logits, label),
-            "review": rise * self.beta * total(terms),
+            "review": warm_up(progress, self.warmup) * self.beta * total(terms),
         }
 
 

@@ -22,6 +22,8 @@ class RKD(Method[Classifier]):
     beta: weight of the term as a whole.
     """
 
+    min_batch_size = 3  # two images make one distance, which is its own mean, and no triangle
+
     def __init__(
         self,
         model: Classifier,
@@ -34,8 +36,8 @@ class RKD(Method[Classifier]):
     ):
         super().__init__(model)
         self.teacher = Frozen(teacher)
-        self.distance, self.angle = beta * distance, beta * angle
-        self.gamma = gamma
+        self.distance, self.angle = distance, angle
+        self.gamma, self.beta = gamma, beta
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         images = batch.inputs
@@ -44,6 +46,6 @@ class RKD(Method[Classifier]):
         own, other = student.embedding, teacher.embedding
         return {
             "ce": self.gamma * F.cross_entropy(student.logits, label),
-            "distance": self.distance * relational_distances(own, other),
-            "angle": self.angle * relational_angles(own, other),
+            "distance": self.beta * self.distance * relational_distances(own, other),
+            "angle": self.beta * self.angle * relational_angles(own, other),
         }

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from cohobate.core import Batch, Losses, Method, Progress, Share, Weight
 from cohobate.losses import attention_distillation, total
 from cohobate.models import Classifier
+from cohobate.modules.taps import check_stages
 
 
 class SAD(Method[Classifier]):
@@ -28,12 +29,7 @@ class SAD(Method[Classifier]):
 
     def __init__(self, model: Classifier, *, gamma: Weight = 1000.0, start: Share = 0.0):
         super().__init__(model)
-        if len(model.stages) < 2:
-            raise ValueError(
-                f"sad needs two stages or more, and timm can tap {len(model.stages)} of model"
-                f" {model.spec['arch']!r}: choose another network (`cohobate models NAME` prints"
-                " the stages of one)"
-            )
+        check_stages(model)
         self.gamma, self.start = gamma, start
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:

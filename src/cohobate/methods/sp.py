@@ -20,6 +20,8 @@ class SP(Method[Classifier]):
     beta: weight of the similarities.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,

@@ -1,12 +1,11 @@
 import torch.nn.functional as F
-from torch import Tensor
 
 from cohobate.core import Batch, Losses, Method, Positive, Progress, Share, Weight
 from cohobate.losses import chosen_kl, kl, least_wrong
-from cohobate.methods.sskd_teacher import SSKDTeacher, head, matches, origins
+from cohobate.methods.sskd_teacher import SSKDTeacher
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
-from cohobate.modules.rotation import ROTATIONS, rotate
+from cohobate.modules.rotation import ROTATIONS, matches, matching_head, origins, parted, rotate
 
 
 class SSKD(Method[Classifier]):
@@ -31,6 +30,8 @@ class SSKD(Method[Classifier]):
     image, where the teacher is right or wrong about it, is the one that it has most of.
     """
 
+    min_batch_size = 2
+
     def __init__(
         self,
         model: Classifier,
@@ -46,7 +47,7 @@ class SSKD(Method[Classifier]):
         match_share: Share = 0.75,
     ):
         super().__init__(model)
-        self.head = head(model)
+        self.head = matching_head(model)
         self.teacher, self.teacher_head = Frozen(teacher.model), Frozen(teacher.head)
         self.temperature, self.match_temperature = temperature, match_temperature
         self.ce, self.kd, self.turned, self.match = ce, kd, turned, match
@@ -70,9 +71,3 @@ class SSKD(Method[Classifier]):
             "turned": self.turned * chosen_kl(turned, turned_target, clear, T),
             "match": self.match * found,
         }
-
-
-def parted(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of the upright images (B, C), and of the turned ones (3B, C), as `matches` has them."""
-    every = logits.unflatten(0, (-1, ROTATIONS))
-    return every[:, 0], every[:, 1:].flatten(0, 1)

@@ -1,12 +1,8 @@
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from cohobate.core import Batch, Losses, Method, Progress
-from cohobate.losses import cosines
 from cohobate.models import Classifier
-from cohobate.modules.connector import shapes
-from cohobate.modules.rotation import ROTATIONS, rotate
+from cohobate.modules.rotation import ROTATIONS, matches, matching_head, origins, rotate
 
 
 class SSKDTeacher(Method[Classifier]):
@@ -26,11 +22,12 @@ class SSKDTeacher(Method[Classifier]):
     """
 
     kept_by = "frozen"
+    min_batch_size = 2
 
     def __init__(self, model: Classifier, *, frozen: bool = False):
         super().__init__(model)
         self.frozen = frozen
-        self.head = head(model)
+        self.head = matching_head(model)
         if frozen:
             model.hold()
 
@@ -42,20 +39,3 @@ class SSKDTeacher(Method[Classifier]):
             return {"match": match}
         label = batch.labels(self.model.num_classes)
         return {"ce": F.cross_entropy(trace.logits[::ROTATIONS], label), "match": match}
-
-
-def head(model: Classifier) -> nn.Sequential:
-    """Two linear layers on an embedding, as wide as it is."""
-    width = shapes(model, model.size).embedding
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, width))
-
-
-def matches(rows: Tensor) -> Tensor:
-    """The cosines (3B, B) of what was turned with what was not, of rows (4B, D) as `rotate` has them."""
-    every = rows.unflatten(0, (-1, ROTATIONS))
-    return cosines(every[:, 1:].flatten(0, 1), every[:, 0])
-
-
-def origins(matrix: Tensor) -> Tensor:
-    """Which of B images each row of `matches` (3B, B) is a turn of: (3B,)."""
-    return torch.arange(len(matrix), device=matrix.device) // (ROTATIONS - 1)

@@ -31,6 +31,8 @@ class UNIX(Method[Classifier]):
     is in training mode, and moves the statistics of its batch norms, as in the authors' code.
     """
 
+    mixes = True
+
     def __init__(
         self,
         model: Classifier,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from cohobate.core import Batch, Losses, Method, Progress, Weight
 from cohobate.losses import non_target, smoothed_target, zipf
 from cohobate.models import Classifier
+from cohobate.modules.taps import check_stages
 
 SMOOTHING = 0.1
 """Of the label that the weak classifier learns."""
@@ -43,12 +44,7 @@ class USKD(Method[Classifier]):
         variant: Literal["paper", "released"] = "paper",
     ):
         super().__init__(model)
-        if len(model.stages) < 2:
-            raise ValueError(
-                f"model {model.spec['arch']!r} has {len(model.stages)} stages that timm can tap;"
-                " this method needs two or more: choose another network (`cohobate models NAME`"
-                " prints the stages of one)"
-            )
+        check_stages(model)
         self.alpha, self.beta, self.mu = alpha, beta, mu
         self.score = _score if variant == "paper" else _released_score
         self.weak = nn.Linear(model.stages[-2].channels, model.num_classes)

@@ -72,6 +72,11 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean or own["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std or own["std"]).view(3, 1, 1))
 
+    @property
+    def name(self) -> str:
+        """Its architecture, or the folder that it was loaded from, as people call it."""
+        return str(self.spec["arch"]).removeprefix("local-dir:")
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, num_classes), float32, of images (B, 3, H, W) in [0, 1]."""
         return self.net(self.normalise(images)).float()

@@ -4,11 +4,11 @@ from cohobate.modules.auxiliary import AuxiliaryHeads
 from cohobate.modules.banks import Banks
 from cohobate.modules.bifpn import BiFPN, PyramidTeacher
 from cohobate.modules.branch import Branch
-from cohobate.modules.connector import Connector
+from cohobate.modules.connector import Connector, Connectors, Embeddings
 from cohobate.modules.discriminator import Discriminator
 from cohobate.modules.exits import Exits
 from cohobate.modules.frozen import EMA, Frozen, frozen_keys
-from cohobate.modules.memory import Memory, memory_keys
+from cohobate.modules.memory import Memory, check_memories, memory_keys
 from cohobate.modules.swa import SWA
 
 __all__ = [
@@ -19,11 +19,14 @@ __all__ = [
     "BiFPN",
     "Branch",
     "Connector",
+    "Connectors",
     "Discriminator",
+    "Embeddings",
     "Exits",
     "Frozen",
     "Memory",
     "PyramidTeacher",
+    "check_memories",
     "frozen_keys",
     "memory_keys",
 ]

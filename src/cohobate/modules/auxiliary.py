@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cohobate.models import Classifier, Tail
 from cohobate.models.cifar import Chain
 from cohobate.modules.branch import Branch
+from cohobate.modules.taps import check_stages
 
 
 class AuxiliaryHeads(nn.Module):
@@ -22,11 +23,7 @@ class AuxiliaryHeads(nn.Module):
 
     def __init__(self, model: Classifier, num_classes: int):
         super().__init__()
-        if not model.stages:
-            raise ValueError(
-                f"model {model.spec['arch']!r} has no stages that timm can tap, which this method"
-                " needs: choose another network (`cohobate models NAME` prints the stages of one)"
-            )
+        check_stages(model, 1)
         *shallow, last = model.stages
         tails = [*(model.tail(stage, num_classes) for stage in shallow), again(model, num_classes)]
         self.parts: Any = nn.ModuleList(

@@ -11,6 +11,9 @@ from cohobate.losses.exact import product
 from cohobate.modules.memory import Memory
 from cohobate.words import WORD, mix
 
+SLICE = 8192
+"""Rows that are filled at a time."""
+
 
 class Contrast(NamedTuple):
     """The inner products of one network's rows with what is remembered of the other's.
@@ -43,7 +46,7 @@ class Banks(nn.Module):
         self.classes = Memory("the classes of the images seen", samples, 1, dtype=torch.int64)
         self.negatives, self.momentum = negatives, momentum
         for salt, bank in enumerate((self.student, self.teacher)):
-            bank.rows.copy_(_directions(samples, width, salt, bank.rows.device))
+            _fill_with_directions(bank.rows, salt)
 
     def forward(
         self, batch: Batch, student: Tensor, teacher: Tensor, step: Tensor | int
@@ -98,8 +101,14 @@ def _differ(drawn: tuple[Tensor, ...], own: tuple[Tensor, ...] | list[Tensor]) -
     return first & second
 
 
-def _directions(samples: int, width: int, salt: int, device: torch.device) -> Tensor:
-    """Random directions (samples, width) of unit norm, the same ones on every process."""
-    rows = mix(torch.arange(samples, device=device) + 1)
-    columns = mix(torch.arange(width, device=device) + (salt << 24))
-    return ((mix(rows[:, None] ^ columns) & 1) * 2 - 1) / width**0.5
+def _fill_with_directions(rows: Tensor, salt: int) -> None:
+    """Writes random directions of unit norm, (samples, width), the same ones on every process.
+
+    A slice at a time: the words that they are made of take several times the room of the rows.
+    """
+    columns = mix(torch.arange(rows.shape[1], device=rows.device) + (salt << 24))
+    first = 1
+    for part in rows.split(SLICE):
+        numbers = mix(torch.arange(first, first + len(part), device=rows.device))
+        part.copy_(((mix(numbers[:, None] ^ columns) & 1) * 2 - 1) / rows.shape[1] ** 0.5)
+        first += len(part)

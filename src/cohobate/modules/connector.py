@@ -1,7 +1,7 @@
 """What joins the maps of two networks, whatever their shapes: found out by a dry run of both."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +80,58 @@ class Connector(nn.Module):
         if height * width < maps.shape[-2] * maps.shape[-1]:
             return self.layers(resized(maps, height, width))
         return resized(self.layers(maps), height, width)
+
+
+class Connectors(nn.ModuleList):
+    """What brings the maps of a student to those of a teacher that they meet, stage by stage.
+
+    Which meet is said by `pairs`, of the maps that both networks make of images of `size` pixels.
+
+    differing: in what a map has to differ from the teacher's to get a `Connector`; without it, all do.
+    """
+
+    def __init__(
+        self,
+        student: Classifier,
+        teacher: Classifier,
+        size: int,
+        *,
+        differing: Literal["shape", "channels"] | None = None,
+    ):
+        mine, theirs = shapes(student, size).maps, shapes(teacher, size).maps
+        self.pairs = pairs(mine, theirs)
+        met = [(mine[s], theirs[t]) for s, t in self.pairs]
+        alike = {
+            None: [False for _ in met],
+            "shape": [a == b for a, b in met],
+            "channels": [a.channels == b.channels for a, b in met],
+        }[differing]
+        super().__init__(
+            nn.Identity() if fits else Connector(*pair) for fits, pair in zip(alike, met)
+        )
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The student's maps that meet one, as they are brought to it; and those of the teacher's."""
+        joined = [layer(student[s]) for layer, (s, _) in zip(self, self.pairs)]
+        return joined, [teacher[t] for _, t in self.pairs]
+
+
+class Embeddings(nn.Module):
+    """Of the embeddings of a student and of its teacher, rows of one width, by a linear layer each.
+
+    size: side of the images that both see, in pixels.
+    """
+
+    def __init__(self, student: Classifier, teacher: Classifier, size: int, width: int):
+        super().__init__()
+        self.student = nn.Linear(shapes(student, size).embedding, width)
+        self.teacher = nn.Linear(shapes(teacher, size).embedding, width)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, width) each, of embeddings (B, D_s) and (B, D_t)."""
+        return self.student(student), self.teacher(teacher)
 
 
 def _words(shape: Shape) -> str:

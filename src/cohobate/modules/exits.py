@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cohobate.models import Classifier, Tail
 from cohobate.modules.branch import Branch
+from cohobate.modules.taps import check_stages
 
 
 class Exits(nn.Module):
@@ -18,12 +19,7 @@ class Exits(nn.Module):
 
     def __init__(self, model: Classifier):
         super().__init__()
-        if len(model.stages) < 2:
-            raise ValueError(
-                f"model {model.spec['arch']!r} has {len(model.stages)} stages that timm can tap;"
-                " this method needs two or more: choose another network (`cohobate models NAME`"
-                " prints the stages of one)"
-            )
+        check_stages(model)
         *shallow, last = model.stages
         tails = [model.tail(stage) for stage in shallow]
         self.parts: Any = nn.ModuleList(

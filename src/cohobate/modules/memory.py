@@ -14,8 +14,7 @@ class Memory(nn.Module):
     what: of what, for people to read. samples, width: rows, and numbers in each.
 
     Every process writes what all of them saw, so that the rows are equal on all. They are buffers:
-    a checkpoint holds them, what a finished run leaves does not. Raises ValueError where they would
-    not fit into this machine's memory.
+    a checkpoint holds them, what a finished run leaves does not. `size` is theirs, in bytes.
     """
 
     rows: Tensor
@@ -23,14 +22,8 @@ class Memory(nn.Module):
 
     def __init__(self, what: str, samples: int, width: int, *, dtype: torch.dtype = torch.float32):
         super().__init__()
-        size = samples * width * dtype.itemsize
-        self.note = f"memory of {what}: {samples:,} × {width:,} numbers, {size / 1e6:,.1f} MB"
-        free = psutil.virtual_memory().available
-        if size > free and torch.get_default_device().type == "cpu":
-            raise ValueError(
-                f"the {self.note}, does not fit: {free / 1e6:,.1f} MB are free; choose another"
-                " method, fewer images (data.fraction), or a machine with more memory"
-            )
+        self.size = samples * width * dtype.itemsize
+        self.note = f"memory of {what}: {samples:,} × {width:,} numbers, {self.size / 1e6:,.1f} MB"
         self.register_buffer("rows", torch.zeros(samples, width, dtype=dtype))
         self.register_buffer("steps", torch.full((samples,), -1, dtype=torch.int64))
 
@@ -46,6 +39,21 @@ class Memory(nn.Module):
         latest = ((ids[:, None] == ids) * place).amax(1)
         self.rows.index_copy_(0, ids, rows.index_select(0, latest))
         self.steps.index_copy_(0, ids, torch.zeros_like(ids) + step)
+
+
+def check_memories(method: nn.Module) -> None:
+    """Raises ValueError where the memories of a method do not fit into this machine's, all together.
+
+    method: built on the meta device, where they take no room yet.
+    """
+    memories = [part for part in method.modules() if isinstance(part, Memory)]
+    size, free = sum(each.size for each in memories), psutil.virtual_memory().available
+    if size > free:
+        raise ValueError(
+            f"the {'; '.join(each.note for each in memories)}: {size / 1e6:,.1f} MB do not fit,"
+            f" {free / 1e6:,.1f} MB are free; choose another method, fewer images (data.fraction),"
+            " or a machine with more memory"
+        )
 
 
 def memory_keys(module: nn.Module) -> set[str]:

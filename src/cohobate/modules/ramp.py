@@ -8,6 +8,15 @@ from torch import Tensor
 from cohobate.core import Progress
 
 
+def warm_up(progress: Progress, epochs: float) -> Tensor:
+    """What a weight is multiplied by that rises linearly over the first epochs: (e + 1) / W in epoch e.
+
+    epochs: W, of which half of the run's epochs count at most, so that a short run comes to 1 too.
+    """
+    rise = max(1, min(epochs, progress.epochs / 2))
+    return ((torch.as_tensor(progress.epoch) + 1) / rise).clamp(max=1)
+
+
 @dataclass(frozen=True)
 class Ramp:
     """What a weight is multiplied by: 0 up to an epoch, then exp(-5 (1 - t)²), 1 from another one on.

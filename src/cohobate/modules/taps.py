@@ -1,4 +1,4 @@
-"""The maps of a network before the last ReLU of each stage, where the network offers them."""
+"""The stages of a network, and its maps before the last ReLU of each where it offers them."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,16 @@ from torch import Tensor, nn
 from cohobate.models import Classifier, Stage, Trace
 from cohobate.models.cifar import Chain
 from cohobate.modules.distance import margin
+
+
+def check_stages(model: Classifier, least: int = 2) -> None:
+    """Raises ValueError where timm can tap fewer than so many stages of a network."""
+    if (count := len(model.stages)) < least:
+        raise ValueError(
+            f"model {model.name!r} has {count} {'stage' if count == 1 else 'stages'} that timm"
+            f" can tap, and this method needs {least} or more: choose another network (`cohobate"
+            " models NAME` prints the stages of one)"
+        )
 
 
 def before_activation(model: Classifier, images: Tensor) -> Trace:

@@ -6,11 +6,13 @@ for (const [id, { data, layout }] of Object.entries(figures)) {
   Plotly.newPlot(id, data, layout, config);
 }
 
-document.getElementById("theme").onclick = () => {
-  const { style } = document.documentElement;
-  const dark = style.colorScheme ? style.colorScheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  style.colorScheme = dark ? "light" : "dark";
-};
+// Contents of a long page.
+const headings = [...document.querySelectorAll("main h2")];
+for (const [number, heading] of headings.length > 3 ? headings.entries() : []) {
+  heading.id = `section-${number + 1}`;
+  const link = Object.assign(document.createElement("a"), { href: `#${heading.id}`, textContent: heading.textContent });
+  document.querySelector("nav").append(link);
+}
 
 const choices = [...document.querySelectorAll(".legend button")];
 for (const button of choices) {
@@ -37,6 +39,45 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b))));
   };
 }
+
+// Where a number comes from: told under the pointer, the finger or the focus.
+const source = document.getElementById("source");
+const tell = ({ target }) => {
+  if (source.contains(target)) return; // so that it can be copied
+  const place = target.closest("[data-source]");
+  source.hidden = !place;
+  if (!place) return;
+  source.textContent = place.dataset.source;
+  place.setAttribute("aria-describedby", source.id);
+  const { left, top, bottom } = place.getBoundingClientRect();
+  const { offsetWidth, offsetHeight } = source;
+  const below = bottom + offsetHeight < innerHeight;
+  source.style.left = `${Math.max(8, Math.min(left, document.documentElement.clientWidth - offsetWidth - 8))}px`;
+  source.style.top = `${below ? bottom : top - offsetHeight}px`;
+};
+for (const event of ["mouseover", "focusin", "click"]) document.addEventListener(event, tell);
+document.addEventListener("scroll", () => (source.hidden = true), true);
+
+// A table is one stop of the tab key; the arrow keys lead from cell to cell.
+const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+for (const table of document.querySelectorAll("table")) {
+  const cells = [...table.querySelectorAll("td[data-source]")];
+  const stop = (cell) => cells.forEach((other) => (other.tabIndex = other === cell ? 0 : -1));
+  stop(cells[0]);
+  table.addEventListener("focusin", ({ target }) => cells.includes(target) && stop(target));
+  table.addEventListener("keydown", (event) => {
+    const cell = event.target;
+    if (!arrows[event.key] || !cells.includes(cell)) return;
+    const [down, right] = arrows[event.key];
+    const next = table.rows[cell.parentElement.rowIndex + down]?.cells[cell.cellIndex + right];
+    if (!cells.includes(next)) return;
+    event.preventDefault();
+    next.focus();
+  });
+}
+document.addEventListener("keydown", ({ key }) => {
+  if (key === "Escape") source.hidden = true;
+});
 
 // A dot on a map shows its image: the sheet of all of them, moved behind a window of one.
 const peek = document.getElementById("peek");

@@ -1,0 +1,77 @@
+"""What features are worth where few images of each class are known."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from torch import Tensor
+
+from cohobate.data.splits import rank
+
+CLASSIFIERS: dict[str, Callable[[], Any]] = {
+    "linear": lambda: LogisticRegression(max_iter=1000),
+    "nearest image": lambda: KNeighborsClassifier(1),
+    "nearest mean": NearestCentroid,
+}
+"""Of features of length one: logistic regression (Tian et al., ECCV 2020,
+https://arxiv.org/abs/2003.11539), the nearest image's class, and the class whose mean is nearest (Wang
+et al., 2019, https://arxiv.org/abs/1911.04623)."""
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Top-1 in [0, 1] on all test images, with `shots` training images of each class.
+
+    top1: by each of `CLASSIFIERS`, one for each draw of the training images.
+    """
+
+    shots: int
+    top1: dict[str, list[float]]
+
+    def mean(self, name: str) -> float:
+        """Over the draws."""
+        return mean(self.top1[name])
+
+    def deviation(self, name: str) -> float | None:
+        """Of the draws, with n - 1; None of a single one."""
+        return stdev(self.top1[name]) if len(self.top1[name]) > 1 else None
+
+
+def few_shot(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    shots: int,
+    draws: int,
+    names: Sequence[str],
+) -> FewShot:
+    """Learns the classes from `shots` images of each, drawn anew `draws` times: always the same draws.
+
+    train, test: features (N, D), and classes (N,). names: of the classes.
+    Raises ValueError where a class has fewer training images.
+    """
+    features, targets = train
+    counts = torch.bincount(targets.cpu(), minlength=len(names))
+    fewest = int(counts.argmin())
+    if shots > counts[fewest]:
+        raise ValueError(
+            f"--shots {shots} is more than class {names[fewest]!r} has: choose at most"
+            f" {int(counts[fewest])}"
+        )
+    known, unknown = (
+        F.normalize(each.float(), dim=1).cpu().numpy() for each in (features, test[0])
+    )
+    labels, expected = targets.cpu().numpy(), test[1].cpu().numpy()
+    top1: dict[str, list[float]] = {name: [] for name in CLASSIFIERS}
+    for draw in range(draws):
+        rows = np.flatnonzero((rank(targets.cpu(), draw) < shots).numpy())
+        for name, make in CLASSIFIERS.items():
+            with np.errstate(invalid="ignore"):  # of one image a class there is no deviation
+                learnt = make().fit(known[rows], labels[rows])
+            top1[name].append(float(learnt.score(unknown, expected)))
+    return FewShot(shots, top1)

@@ -1,0 +1,169 @@
+"""What a training costs before it is begun, and runs made longer or shorter to cost the same."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import chain, count
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import torch
+
+from cohobate import build, fast, teachers
+from cohobate.analysis.runs import flat
+from cohobate.config import INERT, MethodConfig, RunConfig
+from cohobate.core import Method
+from cohobate.cost import cost, example
+from cohobate.display import Lines, Silent
+from cohobate.engine import Training
+from cohobate.machine import Machine
+from cohobate.rundir import RunDir
+from cohobate.train import train_loader
+
+Budget = Literal["epochs", "compute", "minutes"]
+"""What all methods get equally much of."""
+TRIAL = 2.0
+"""Seconds of steps that are timed of each method, after three steps that are not."""
+
+
+def supervised(config: RunConfig) -> RunConfig:
+    """The run that trains the same network on the same images from their labels alone."""
+    plain = {"method": MethodConfig(), "mix": None, "before": None, "cache": None}
+    return build.resolve(config.model_copy(update=plain))[0]
+
+
+def lengths(
+    configs: Mapping[str, RunConfig],
+    budget: Budget,
+    file: Path,
+    display: Lines,
+    prepare: Callable[[RunConfig], None] | None,
+) -> dict[str, int]:
+    """The epochs, one or more, in which each run costs what `supervised` does in those it has.
+
+    file: where what "minutes" measures is kept, so that the same runs are planned again.
+    prepare: trains what a run needs before it can be timed; None where nothing may be measured.
+    Raises ValueError where a run cannot be timed.
+    """
+    clock, epochs = _Clock(file, display, prepare), dict[str, int]()
+    for name, config in configs.items():
+        if budget == "compute":
+            ratio = operations(config)
+        else:
+            ratio = clock(name, config) / clock("supervised", supervised(config))
+        epochs[name] = max(1, round(config.optim.epochs / ratio))
+    return epochs
+
+
+class _Clock:
+    """The seconds that an epoch of a run takes, measured once and kept in a file."""
+
+    def __init__(self, file: Path, display: Lines, prepare: Callable[[RunConfig], None] | None):
+        self.folder, self.file = RunDir(file.parent), file
+        self.display, self.prepare = display, prepare
+        self.kept = self.folder.read(file)
+
+    def __call__(self, name: str, config: RunConfig) -> float:
+        mark = _mark(config)
+        for each in self.kept.values():
+            if each["settings"] == mark:
+                return float(each["seconds_per_epoch"])
+        if self.prepare is None:
+            raise ValueError(
+                f"--budget minutes: {self.file} does not say how long {name} takes, and with"
+                " --no-train nothing is measured: leave --no-train away once"
+            )
+        if config.before:
+            raise ValueError(
+                f"--budget minutes: {name} has stages under [[before]], and cannot be timed before"
+                " they are trained: choose --budget compute"
+            )
+        self.prepare(config)
+        taken = round(seconds(config), 4)
+        self.display.say(f"timed {name}: {taken:.3g} seconds an epoch")
+        self.kept[name] = {"seconds_per_epoch": taken, "settings": mark}
+        self.folder.write(self.file, json.dumps(self.kept, indent=2) + "\n")
+        return taken
+
+
+def _mark(config: RunConfig) -> str:
+    """A fingerprint of what makes a run take its time: all settings but the seed and `INERT`."""
+    table = flat(config.model_dump(mode="json", exclude={"seed"}, exclude_none=True))
+    kept = {key: value for key, value in table.items() if key not in INERT}
+    return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def scaled(config: RunConfig, epochs: int) -> RunConfig:
+    """A run of so many epochs; its milestones and warm-ups stay the same share of it.
+
+    A warm-up is what `optim.warmup` says, and an option `warmup` of a method; both are in epochs.
+    """
+    if epochs == config.optim.epochs:
+        return config
+    ratio, optim = epochs / config.optim.epochs, config.optim
+    assert optim.warmup is not None
+    milestones = sorted({max(1, round(each * ratio)) for each in optim.milestones})
+    changed = replace(
+        optim, epochs=epochs, milestones=tuple(milestones), warmup=optim.warmup * ratio
+    )
+    method, own = config.method, config.method.options.get("warmup")
+    if own is not None:
+        shorter = max(1, round(own * ratio)) if isinstance(own, int) else own * ratio
+        method = method.model_copy(update={"warmup": shorter})
+    return config.model_copy(update={"optim": changed, "method": method})
+
+
+def operations(config: RunConfig) -> float:
+    """What an epoch of a run computes, as a multiple of what `supervised` does on its network.
+
+    Counted on the meta device, as `cost` has it; stages before the run, and the training of its
+    teacher, are not in it.
+    """
+    method, size = teachers.blueprint(config)
+    costs = cost(method, size)
+    steps = 2 if method.repeats else 1  # half of a batch that repeats is new
+    return steps * costs["step_macs"] / costs["supervised_macs"]
+
+
+def seconds(config: RunConfig) -> float:
+    """Seconds that an epoch of a run takes on this machine, its scores aside, from a few of its steps.
+
+    They are compiled only where `compile=true`. Raises what building raises.
+    """
+    with TemporaryDirectory() as folder:
+        machine = Machine.of(RunDir(folder), config, 1)
+        fabric = machine.launch()
+        data = build.load_data(config)
+        method: Method = build.method(config, data, build.model(config, data), teachers.find)
+        loader = train_loader(config, data, method, fabric)
+        fast.prepare(method.to(fabric.device))
+        fast.fold(method, example(method, data.size, 2, fabric.device))
+        if machine.compile:
+            fast.compile_whole(method)
+        training = Training(
+            fabric,
+            method,
+            loader,
+            config.optim,
+            config.optim.optimizer(method, []),
+            RunDir(folder),
+            evaluate=lambda network, last: {},
+            display=Silent(),
+            seed=config.seed,
+        )
+        training.wrapped.train()
+        batches = chain.from_iterable(map(loader.epoch, count()))
+        for _ in range(3):
+            training.advance(0, 0, batches)
+        steps = list[float]()
+        while len(steps) < 5 or sum(steps) < TRIAL:
+            began = time.perf_counter()
+            training.advance(0, 0, batches)
+            if fabric.device.type == "cuda":
+                torch.cuda.synchronize()
+            steps.append(time.perf_counter() - began)
+        return median(steps) * training.per_epoch

@@ -1,0 +1,154 @@
+"""The card of an exported network: what it is, how it was trained, what it scores, how it is loaded."""
+
+import re
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import timm
+import tomli_w
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from cohobate import catalogue
+from cohobate.analysis import comparison, tables
+from cohobate.analysis.groups import methods
+from cohobate.analysis.runs import Run
+from cohobate.build import find_method
+from cohobate.display import number
+from cohobate.models import Classifier
+
+NAME = "README.md"
+"""What the Hugging Face Hub calls the card of a folder."""
+MARK = "<!-- written by `cohobate export` -->"
+"""By which a card of ours is known, that may be written anew."""
+
+Row = tuple[list[str], list[str]]
+"""A line of a table under its headings."""
+
+
+def row(run: Run, table: Path | None) -> Row:
+    """What a run scored at its last epoch; or the row of its kind in a comparison, over all seeds.
+
+    table: the folder of a comparison, with its runs in `runs/METHOD/seedK`.
+    Raises ValueError where the run has not finished, or the comparison has no row for it.
+    """
+    if not run.finished:
+        raise ValueError(
+            f"{run.path}: {len(run.rows)} of {run.epochs} epochs; `cohobate train` it again to finish"
+        )
+    if table is None:
+        found = scores(run)
+        return [*found], [number(name, value) for name, value in found.items()]
+    runs = [path.parent for path in sorted(table.glob("runs/*/*/config.toml"))]
+    if not runs:
+        raise ValueError(f"--table {table} holds no runs: give the --out of a `cohobate compare`")
+    found = comparison.compare(runs)
+    columns = tables.columns(found)
+    for group, cells in zip(found.groups, tables.cells(found, columns)):
+        if group.settings == run.settings:
+            return tables.headings(columns), cells
+    raise ValueError(f"--table {table} compares other runs than {run.path}: their settings differ")
+
+
+def scores(run: Run) -> dict[str, float]:
+    """The scores on the test split at the last epoch."""
+    return {k.removeprefix("test/"): v for k, v in run.rows[-1].items() if k.startswith("test/")}
+
+
+def write(
+    run: Run,
+    network: Classifier,
+    row: Row,
+    *,
+    form: str,
+    file: Path,
+    home: Path,
+    batch: int | None,
+) -> str:
+    """The card, in Markdown, with what the Hugging Face Hub reads before it.
+
+    row: of a table. form, file: what was exported, and where it lies.
+    home: the folder from which timm loads the network.
+    batch: the number of images that the file is for; None for any.
+    """
+    known: Any = network.net.pretrained_cfg
+    arch, data, method = (
+        run.config["model"]["arch"],
+        run.config["data"]["name"],
+        methods(run.settings),
+    )
+    headings, cells = ([text(each) for each in line] for line in row)
+    template = files("cohobate").joinpath("card.md").read_text(encoding="utf-8")
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(template).render(
+        facts=_facts(run, arch, method, data),
+        mark=MARK,
+        arch=arch,
+        data=text(data),
+        method=text(method),
+        idea=_idea(run.config["method"]["name"]),
+        parameters=f"{sum(p.numel() for p in network.parameters()):,}",
+        size=network.size,
+        crop=f"{100 * known['crop_pct']:g} %",
+        mean=[round(value, 4) for value in known["mean"]],
+        std=[round(value, 4) for value in known["std"]],
+        classes=[text(name) for name in known.get("label_names") or ()],
+        count=network.num_classes,
+        headings=headings,
+        cells=cells,
+        seed=run.seed,
+        epochs=run.epochs,
+        environment=run.environment,
+        settings=tomli_w.dumps(run.config),
+        registered=_is_ours(arch),
+        form=form,
+        file=file.as_posix(),
+        home=home.as_posix(),
+        batch=batch,
+    )
+
+
+def _facts(run: Run, arch: str, method: str, data: str) -> str:
+    """What programs read of a card, in YAML."""
+    name = f"{arch}-{method}-{data}".replace(" → ", "-")
+    top1 = EvalResult(
+        task_type="image-classification",
+        dataset_type=data,
+        dataset_name=data,
+        dataset_split="test",
+        metric_type="accuracy",
+        metric_name=f"top-1, last epoch, seed {run.seed}",
+        metric_value=run.score,
+    )
+    return ModelCardData(
+        library_name="timm",
+        license="unknown",
+        pipeline_tag="image-classification",
+        tags=["image-classification", "timm", "cohobate", "knowledge-distillation"],
+        model_name=name,
+        eval_results=[top1],
+    ).to_yaml()
+
+
+def _is_ours(arch: str) -> bool:
+    """Whether timm knows a network only once cohobate is imported."""
+    return timm.is_model(arch) and timm.model_entrypoint(arch).__module__.startswith("cohobate.")
+
+
+def _idea(name: str) -> str:
+    """A method's idea and paper; "" for one from outside that tells neither."""
+    try:
+        page = catalogue.read(find_method(name))
+    except ValueError:
+        return ""
+    cited = page.citation
+    return f"{page.idea} {cited.authors}, [{cited.title}]({cited.link}), {cited.year}."
+
+
+def text(name: str) -> str:
+    """A name as Markdown shows it, whatever characters it is of."""
+    return escape(re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", " ".join(name.split())), quote=False)

@@ -1,0 +1,95 @@
+"""The published sets of corrupted test images, read where they lie: CIFAR-10-C, CIFAR-100-C, ImageNet-C.
+
+Hendrycks and Dietterich, ICLR 2019, https://arxiv.org/abs/1903.12261.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cohobate.data.corruptions import SEVERITIES
+from cohobate.data.folder import is_image
+from cohobate.data.serving import SMALL, squares, stack
+from cohobate.data.splits import Split
+
+LAYOUT = (
+    "it should hold NAME.npy with labels.npy (CIFAR-10-C, CIFAR-100-C), or NAME/SEVERITY/CLASS/*.JPEG"
+    " (ImageNet-C)"
+)
+
+
+class Corrupted:
+    """A folder of one of the sets; `names` are its corruptions.
+
+    classes: names of the network's classes, in their order. size: side of the images served.
+    Raises FileNotFoundError where there is no folder, ValueError where it is of another form.
+    """
+
+    def __init__(self, root: Path, classes: Sequence[str], size: int):
+        if not root.is_dir():
+            raise FileNotFoundError(f"--corrupted {root} is not a folder: {LAYOUT}")
+        self.root, self.classes, self.size = root, list(classes), size
+        self.labels = root / "labels.npy"
+        arrays = {path.stem for path in root.glob("*.npy") if path != self.labels}
+        folders = {path.parent.name for path in root.glob("*/1") if path.is_dir()}
+        self.names = sorted(arrays if self.labels.is_file() else folders)
+        if not self.names:
+            raise ValueError(f"--corrupted {root} holds no corruptions: {LAYOUT}")
+
+    def split(self, name: str, severity: int) -> Split:
+        """The test images under a corruption, ready to be served.
+
+        Raises ValueError where they are not as they should be, BadImage for a file that cannot be
+        read.
+        """
+        if self.labels.is_file():
+            return self._array(self.root / f"{name}.npy", severity)
+        return self._folder(self.root / name / str(severity))
+
+    def _array(self, path: Path, severity: int) -> Split:
+        """Of CIFAR-10-C and CIFAR-100-C: all severities, one after another, in one file."""
+        images, labels = _load(path), _load(self.labels)
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise ValueError(
+                f"{path} holds {images.dtype} {images.shape} but should hold images, uint8"
+                " (5 N, H, W, 3)"
+            )
+        if len(images) != len(labels) or len(images) % len(SEVERITIES) or not len(images):
+            raise ValueError(
+                f"{path} holds {len(images)} images and {self.labels} {len(labels)} labels: they"
+                " should be as many, and five times as many as there are test images"
+            )
+        if (known := int(labels.max()) + 1) != len(self.classes) or labels.min() < 0:
+            raise ValueError(
+                f"{self.labels} tells of {known} classes, and the network knows {len(self.classes)}"
+            )
+        count = len(images) // len(SEVERITIES)
+        rows = slice((severity - 1) * count, severity * count)
+        pixels = torch.from_numpy(images[rows].copy()).permute(0, 3, 1, 2)
+        targets = torch.from_numpy(labels[rows].astype(np.int64))
+        return Split(squares(pixels, self.size), targets)
+
+    def _folder(self, folder: Path) -> Split:
+        """Of ImageNet-C: a folder for each severity, with the classes by their names."""
+        names = sorted(path.name for path in folder.glob("*") if path.is_dir())
+        if strange := [name for name in names if name not in self.classes]:
+            raise ValueError(
+                f"{folder / strange[0]} is of none of the network's classes:"
+                f" {', '.join(self.classes[:5])}, …"
+            )
+        paths = [
+            path for name in names for path in sorted((folder / name).glob("*")) if is_image(path)
+        ]
+        if not paths:
+            raise ValueError(f"{folder} holds no images: {LAYOUT}")
+        targets = torch.tensor([self.classes.index(path.parent.name) for path in paths])
+        return Split(stack(paths, self.size) if self.size <= SMALL else paths, targets)
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except Exception as error:  # a damaged file raises whatever its reader stumbles over
+        raise ValueError(f"{path} cannot be read as .npy: {error}") from error

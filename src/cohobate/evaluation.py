@@ -1,0 +1,290 @@
+"""What a trained network is worth, looked at from all sides: `cohobate evaluate`."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from cohobate import build, fast, transfer
+from cohobate import config as settings
+from cohobate.analysis import detection, scoring, stress
+from cohobate.analysis.detection import Detection
+from cohobate.analysis.embedding import outputs
+from cohobate.analysis.few_shot import FewShot, few_shot
+from cohobate.analysis.fidelity import Fidelity, fidelity
+from cohobate.analysis.robustness import accuracies
+from cohobate.analysis.scoring import ClassScores
+from cohobate.analysis.stress import Stress
+from cohobate.config import Override
+from cohobate.core import Batch, unknown
+from cohobate.data.corrupted import Corrupted
+from cohobate.data.loader import EVALUATED, EvalLoader
+from cohobate.data.splits import Split
+from cohobate.display import Lines
+from cohobate.machine import Machine, environment
+from cohobate.models import Classifier
+from cohobate.scene import draw
+from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
+from cohobate.transfer import LinearScores
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an evaluation looks at, besides the scores that are always told.
+
+    split: train, val or test.
+    teacher: whom the network is compared with, as `trained.named_network` names it; None is the run's own.
+    on: data sets that its features are tried on, each NAME or NAME:ROOT; shots: images of each class
+        to learn them from, beside all; draws: how often these are drawn.
+    robustness: of `stress.KINDS`; corrupted: the folder of a published set; images: how many of the
+        split are changed, at most.
+    ood: data sets that it should tell from its own, each NAME or NAME:ROOT.
+
+    Raises ValueError for a kind of robustness that there is not, or shots below one.
+    """
+
+    split: str = "test"
+    teacher: str | None = None
+    on: Sequence[str] = ()
+    shots: Sequence[int] = (1, 5, 10)
+    draws: int = 5
+    robustness: Sequence[str] = ()
+    corrupted: Path | None = None
+    images: int = 1000
+    ood: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for kind in self.robustness:
+            if kind not in stress.KINDS:
+                raise unknown("kind of --robustness", kind, stress.KINDS)
+        for shots in self.shots:
+            if shots < 1:
+                raise ValueError(f"--shots {shots} should be 1 or more images of each class")
+
+
+@dataclass(frozen=True)
+class OnAnother:
+    """What the features are worth on another data set: learnt from all its images, and from few."""
+
+    scores: LinearScores
+    few: list[FewShot]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Top-1 in [0, 1] on changed images.
+
+    images: how many of the split; clean: their top-1 before; both of those that `tests` changed.
+    published: on the corruptions of a published set, which has images of its own.
+    """
+
+    images: int
+    clean: float
+    tests: dict[str, Stress]
+    published: Stress | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found out about one network on one split; accuracies and other shares in [0, 1].
+
+    size: of the images, in pixels. fingerprint: of the split, as in a run's splits.json. environment:
+    command, versions, machine and precision.
+    classes, confusion: of each class, and how many of its images (down) were taken for which (across).
+    """
+
+    network: str
+    data: str
+    split: str
+    images: int
+    size: int
+    fingerprint: str
+    environment: dict[str, Any]
+    scores: dict[str, float]
+    teacher: Fidelity | None = None
+    on: dict[str, OnAnother] = field(default_factory=dict)
+    robustness: Robustness | None = None
+    ood: dict[str, dict[str, Detection]] = field(default_factory=dict)
+    classes: list[ClassScores] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)
+
+
+class Stand:
+    """A network on a device, with the data that it is shown."""
+
+    def __init__(self, trained: Trained, display: Lines):
+        self.trained, self.display = trained, display
+        self.machine = Machine.of(trained.run, trained.config, 1)
+        self.fabric: Fabric = self.machine.launch()
+        self.network = self.ready(trained.network)
+
+    def ready(self, network: Classifier) -> Classifier:
+        """The network, on the device and as fast as it goes there."""
+        fast.prepare(network.to(self.fabric.device))
+        return network.eval()
+
+    def batches(self, what: str, split: Split, **options: Any) -> Iterable[Batch]:
+        """The images of a split, while a person sees how far it is; cut as the network is used to."""
+        config, facts = self.trained.config, self.network.net.pretrained_cfg
+        given = {
+            "size": self.trained.data.size,
+            "batch_size": config.eval.batch_size,
+            "share": facts.get("crop_pct") or EVALUATED,
+            **options,
+        }
+        loader = EvalLoader(split, device=self.fabric.device, workers=config.data.workers, **given)
+        return self.display.track(f"{what}: {len(split):,} images", loader)
+
+    def logits(self, what: str, split: Split, network: Classifier | None = None) -> Tensor:
+        """What the network, or another one, says of a split: (N, C), on the CPU."""
+        seen = outputs(network or self.network, self.batches(what, split), self.fabric.autocast())
+        return seen.logits.cpu()
+
+
+def evaluate(
+    source: str, wanted: Wanted, *, overrides: Sequence[str] = (), display: Lines
+) -> Evaluation:
+    """Looks at a network: a run's, or any other of timm's, as `trained.open_network` opens it.
+
+    overrides: settings such as `data.root=…`, to look at it on other data of the same classes.
+    Raises ValueError where there is no network, or what is wanted is not there.
+    """
+    trained = open_network(source, overrides)
+    split = trained.split(wanted.split)
+    teacher = _teacher(trained, wanted.teacher)
+    others = {name: _other(name, split, trained.data.size) for name in wanted.ood}
+    corrupted = wanted.corrupted and Corrupted(
+        wanted.corrupted, trained.data.classes, trained.data.size
+    )
+    stand = Stand(trained, display)
+    targets, logits = split.targets, stand.logits(wanted.split, split)
+    return Evaluation(
+        network=source,
+        data=trained.data.name,
+        split=wanted.split,
+        images=len(split),
+        size=trained.data.size,
+        fingerprint=split.fingerprint(),
+        environment=environment(stand.machine),
+        scores=scoring.scores(logits, targets),
+        teacher=_fidelity(stand, teacher, split, logits),
+        robustness=_robustness(stand, split, wanted, corrupted),
+        ood={
+            name: detection.detect(logits, stand.logits(name, each))
+            for name, each in others.items()
+        },
+        on={name: _on_another(stand, name, wanted) for name in wanted.on},
+        classes=scoring.by_class(logits, targets, trained.data.classes),
+        confusion=scoring.confusion(logits, targets).tolist(),
+    )
+
+
+def _teacher(trained: Trained, wanted: str | None) -> tuple[str, Classifier] | None:
+    """The teacher that was asked for, or the run's own. Raises ValueError for one of other classes."""
+    if wanted is None:
+        return own_teacher(trained)
+    network = named_network(wanted)
+    check_classes(f"--teacher {wanted}", network, trained.data)
+    if network.size != trained.data.size:
+        build.check_size(network, trained.data.size)
+    return wanted, network
+
+
+def _fidelity(
+    stand: Stand, teacher: tuple[str, Classifier] | None, split: Split, logits: Tensor
+) -> Fidelity | None:
+    if teacher is None:
+        return None
+    name, network = teacher
+    taught = stand.logits(f"teacher {name}", split, stand.ready(network))
+    return fidelity(name, taught, logits, split.targets)
+
+
+def _robustness(
+    stand: Stand, split: Split, wanted: Wanted, corrupted: Corrupted | None
+) -> Robustness | None:
+    """All in float32, as attacks need it; in batches as small as those of training."""
+    if not wanted.robustness and corrupted is None:
+        return None
+    rows = draw(torch.arange(len(split)), wanted.images)
+    some, ids = split.take(rows), rows.to(stand.fabric.device)
+    size = stand.trained.config.data.batch_size
+
+    def batches(kind: str) -> Iterator[Batch]:
+        for batch in stand.batches(kind, some, batch_size=size):
+            yield batch._replace(ids=ids[batch.ids])  # as in the whole split
+
+    (clean,) = accuracies(stand.network, batches("clean"), [stress.same])
+    return Robustness(
+        images=len(some),
+        clean=clean,
+        tests={
+            kind: stress.KINDS[kind](stand.network, batches(kind)) for kind in wanted.robustness
+        },
+        published=corrupted
+        and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
+    )
+
+
+def _on_another(stand: Stand, name: str, wanted: Wanted) -> OnAnother:
+    with _named("--on", name):
+        found = transfer.seen(stand.network, _settings(name))
+        classes = found.data.classes
+        few = [
+            few_shot(found.train, found.test, shots, wanted.draws, classes)
+            for shots in wanted.shots
+        ]
+        return OnAnother(transfer.scores(found), few)
+
+
+def _other(name: str, own: Split, size: int) -> Split:
+    """The test images of another data set, at the size of the own. Raises ValueError."""
+    with _named("--ood", name):
+        table = settings.override({"data": {"val": 0, "size": size}}, _settings(name))
+        data = build.load_data(settings.parse(table, name))
+        if data.test is None:
+            raise ValueError("it has no test split to look at")
+        if data.test.fingerprint() == own.fingerprint():
+            raise ValueError("it is the network's own data: give another set")
+        return data.test
+
+
+def _settings(name: str) -> list[Override]:
+    """The settings that NAME or NAME:ROOT stands for."""
+    name, colon, root = name.partition(":")
+    return [("data.name", name), *([("data.root", root)] if colon else [])]
+
+
+@contextmanager
+def _named(option: str, name: str) -> Iterator[None]:
+    """Says in an error which option it is about."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{option} {name}: {error}") from error
+
+
+def write(found: Evaluation, out: Path) -> None:
+    """Writes `scores.json`, `per_class.csv` and `confusion.csv` to a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    table = asdict(found)
+    classes, confusion = table.pop("classes"), table.pop("confusion")
+    text = json.dumps(table, indent=1, allow_nan=False)
+    (out / "scores.json").write_text(text + "\n", encoding="utf-8")
+    _write_csv(out / "per_class.csv", [list(classes[0]), *(each.values() for each in classes)])
+    names = [each["name"] for each in classes]
+    rows = [[name, *counts] for name, counts in zip(names, confusion)]
+    _write_csv(out / "confusion.csv", [["true \\ predicted", *names], *rows])
+
+
+def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)

@@ -1,0 +1,104 @@
+"""Several runs at a time: all are trained, one that fails does not hurt the others, and all can be stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cohobate import study
+from cohobate.display import Lines
+from cohobate.jobs import Job, side_by_side
+from places import SMOKE
+
+TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16", "compile=false"]
+
+
+def jobs(folder: Path, *settings: str, **sweeps) -> list[Job]:
+    planned = study.plan([SMOKE], [*TINY, *settings], sweeps)
+    return [Job(str(run.name), run.config, folder / run.name) for run in planned]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
+    wanted = jobs(tmp_path, "optim.clip=0", "optim.epochs=3", **{"optim.lr": [0.05, 1e30, 0.1]})
+    failed = side_by_side(wanted, 2, Lines(each_epoch=False))
+    assert {*failed} == {"supervised-lr=1e+30/seed0"}
+    assert "is not finite" in failed["supervised-lr=1e+30/seed0"]
+    said = capsys.readouterr().out.splitlines()
+    assert "supervised-lr=0.1/seed0: begins" in said
+    assert any(line.startswith("supervised-lr=0.1/seed0: done: test top-1 ") for line in said)
+    assert any(line.startswith("supervised-lr=1e+30/seed0: failed: ") for line in said)
+    for lr in ("0.05", "0.1"):
+        run = tmp_path / f"supervised-lr={lr}" / "seed0"
+        assert (run / "model.safetensors").is_file()
+        facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        if hasattr(os, "sched_getaffinity"):
+            assert facts["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+@pytest.mark.slow
+def test_the_same_as_one_after_another(cohobate, tmp_path):
+    command = ("compare", SMOKE, *TINY, "--methods", "supervised,mixup")
+    for name, more in (("one", ()), ("two", ("--jobs", "2"))):
+        ran = cohobate(*command, "--out", name, *more)
+        assert ran.code == 0, ran.err
+    one, two = (
+        json.loads(Path(f"{n}/comparison.json").read_text())["rows"] for n in ("one", "two")
+    )
+    assert [row["label"] for row in one] == [row["label"] for row in two]
+    for first, second in zip(one, two):
+        assert first["top1"] == pytest.approx(second["top1"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_signal_stops_all_and_keeps_their_checkpoints(tmp_path):
+    settings = ("optim.epochs=500", *TINY[1:])
+    command = (sys.executable, "-m", "cohobate", "compare", SMOKE, *settings, "--jobs", "2")
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [*map(str, command), "--methods", "supervised,mixup", "--out", out],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    folders = [out / "runs" / name / "seed0" for name in ("supervised", "mixup")]
+    limit = time.monotonic() + 240
+    while not all((folder / "last.ckpt").exists() for folder in folders):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "supervised/seed0: stopped" in said and "mixup/seed0: stopped" in said
+    assert "stopped by SIGINT in 2 runs; nothing is lost" in said
+    for folder in folders:
+        rows = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert 0 < len(rows) < 500
+        assert not (folder / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_told_of(tmp_path, monkeypatch):
+    (job,) = jobs(tmp_path, "optim.epochs=500")
+    begun = tmp_path / job.name / "last.ckpt"
+
+    class Killer(Lines):
+        def say(self, sentence: str) -> None:
+            pass
+
+    import cohobate.jobs as module
+
+    heard = module._has_ended
+
+    def kill_once(job, board):
+        if begun.exists() and job.process.is_alive():
+            os.kill(job.process.pid, signal.SIGKILL)
+        return heard(job, board)
+
+    monkeypatch.setattr(module, "_has_ended", kill_once)
+    failed = side_by_side([job], 1, Killer())
+    assert failed == {job.name: "its process was ended, most likely for want of memory"}
