@@ -68,7 +68,7 @@ MISTAKES = {
         ["method.name=kd", "method.teacher=timm:cifar_resnet8"],
         [
             "method.teacher=timm:cifar_resnet8: the pretrained weights of 'cifar_resnet8'",
-            "or give a RUN_FOLDER as teacher",
+            "or give a RUN_FOLDER",
         ],
     ),
     "unknown timm teacher": (

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import timm
+from safetensors.torch import load_file, save_file
 
 from cohobate.models import Classifier
 
@@ -26,6 +27,7 @@ MISTAKES = {
     "no checkpoint": (["RUN/config.toml", "data.name=digits", "model.arch=resnet10t"], "cannot be read as a checkpoint"),
     "mean": (["RUN/model.safetensors", "data.name=digits", "model.arch=cifar_resnet8", "model.mean=3"], "model.mean=3: three numbers"),
     "damaged": (["DAMAGED"], "is damaged"),
+    "no numbers": (["DIVERGED"], "DIVERGED says of 599 of 599 images what is no number"),
     "timm": (["timm:resnet181", "data.name=digits"], "unknown model 'resnet181'"),
     "teacher": (["RUN", "--teacher", "nowhere"], "nowhere holds no trained network"),
     "teacher's classes": (["RUN", "--teacher", "SEVEN"], "--teacher SEVEN knows 7 classes, and the data 'digits' has 10"),
@@ -62,6 +64,10 @@ def test_a_mistake_is_one_sentence(taught, cohobate, tmp_path, mistake):
     )
     shutil.copytree(taught / "moved", tmp_path / "DAMAGED")
     (tmp_path / "DAMAGED/model.safetensors").write_bytes(b"\0" * 100)
+    shutil.copytree(taught / "moved", tmp_path / "DIVERGED")
+    weights = load_file(tmp_path / "DIVERGED/model.safetensors")
+    lost = {name: value * float("nan") for name, value in weights.items()}
+    save_file(lost, tmp_path / "DIVERGED/model.safetensors")
     (tmp_path / "FILE").touch()
     ran = cohobate("evaluate", *(text.replace("RUN", str(taught / "moved")) for text in given))
     assert ran.code == 2

@@ -138,11 +138,13 @@ def test_the_card_holds_the_row_of_a_comparison(run, cohobate, tmp_path):
     mine = tmp_path / "study/runs/label_smoothing/seed1"
     ran = cohobate("export", mine, "--format", "torch-export", "--table", tmp_path / "study")
     assert ran.code == 0, ran.err
-    lines = (tmp_path / "study/table.md").read_text().splitlines()
-    (row,) = [line for line in lines if "label_smoothing" in line]
+    lines = (tmp_path / "study/comparison.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| label"))
     card = (mine / "torch-export" / "README.md").read_text()
     assert "±" in row
-    assert row.replace("label_smoothing", "label\\_smoothing") in card
+    cells = [cell for cell in row.split(" | ") if "±" in cell or "%" in cell]
+    assert cells
+    assert [cell for cell in cells if cell not in card] == []
     other = run("optim.lr=0.01", name="other")
     given = ("--format", "torch-export", "--table")
     ran = cohobate("export", other, *given, tmp_path / "study")
@@ -196,12 +198,13 @@ def test_what_is_not_installed_is_said_with_what_installs_it(run, cohobate, monk
     )
 
 
-def test_a_network_that_cannot_be_exported(run, cohobate, monkeypatch):
+@pytest.mark.parametrize("part", ["export", "save", "load"])
+def test_a_network_that_cannot_be_exported(run, cohobate, monkeypatch, part):
     def fail(*_, **__):
         raise RuntimeError("batch was specialised\nto 2")
 
     folder = run()
-    monkeypatch.setattr("torch.export.export", fail)
+    monkeypatch.setattr(f"torch.export.{part}", fail)
     ran = cohobate("export", folder, "--format", "torch-export")
     assert ran.code == 2
     assert (

@@ -80,16 +80,11 @@ class OnAnother:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Top-1 in [0, 1] on changed images.
-
-    images: how many of the split; clean: their top-1 before; both of those that `tests` changed.
-    published: on the corruptions of a published set, which has images of its own.
-    """
+    """Top-1 in [0, 1] on changed images: how many of the split, their top-1 before, and after."""
 
     images: int
     clean: float
     tests: dict[str, Stress]
-    published: Stress | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class Evaluation:
     """What was found out about one network on one split; accuracies and other shares in [0, 1].
 
     size: of the images, in pixels. fingerprint: of the split, as in a run's splits.json. environment:
-    command, versions, machine and precision.
+    command, versions, machine and precision. corrupted: on all images of a published set.
     classes, confusion: of each class, and how many of its images (down) were taken for which (across).
     """
 
@@ -112,6 +107,7 @@ class Evaluation:
     teacher: Fidelity | None = None
     on: dict[str, OnAnother] = field(default_factory=dict)
     robustness: Robustness | None = None
+    corrupted: Stress | None = None
     ood: dict[str, dict[str, Detection]] = field(default_factory=dict)
     classes: list[ClassScores] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
@@ -166,6 +162,11 @@ def evaluate(
     )
     stand = Stand(trained, display)
     targets, logits = split.targets, stand.logits(wanted.split, split)
+    if lost := int((~logits.isfinite().all(1)).sum()):
+        raise ValueError(
+            f"{source} says of {lost} of {len(split)} images what is no number: its weights are"
+            " damaged, or its training diverged"
+        )
     return Evaluation(
         network=source,
         data=trained.data.name,
@@ -176,7 +177,9 @@ def evaluate(
         environment=environment(stand.machine),
         scores=scoring.scores(logits, targets),
         teacher=_fidelity(stand, teacher, split, logits),
-        robustness=_robustness(stand, split, wanted, corrupted),
+        robustness=_robustness(stand, split, wanted),
+        corrupted=corrupted
+        and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
         ood={
             name: detection.detect(logits, stand.logits(name, each))
             for name, each in others.items()
@@ -208,11 +211,9 @@ def _fidelity(
     return fidelity(name, taught, logits, split.targets)
 
 
-def _robustness(
-    stand: Stand, split: Split, wanted: Wanted, corrupted: Corrupted | None
-) -> Robustness | None:
+def _robustness(stand: Stand, split: Split, wanted: Wanted) -> Robustness | None:
     """All in float32, as attacks need it; in batches as small as those of training."""
-    if not wanted.robustness and corrupted is None:
+    if not wanted.robustness:
         return None
     rows = draw(torch.arange(len(split)), wanted.images)
     some, ids = split.take(rows), rows.to(stand.fabric.device)
@@ -229,8 +230,6 @@ def _robustness(
         tests={
             kind: stress.KINDS[kind](stand.network, batches(kind)) for kind in wanted.robustness
         },
-        published=corrupted
-        and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
     )
 
 

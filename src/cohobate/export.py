@@ -3,7 +3,8 @@
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,8 +90,9 @@ def export(
     program = trace(network, batch)
     with TemporaryDirectory(dir=file.parent, prefix="export-") as temporary:
         tried = Path(temporary, file.name)
-        _quietly(chosen.write, program, tried)
-        difference, allowed = compare(network, _quietly(chosen.read, tried), sizes)
+        with _refusal(network, batch):
+            _quietly(chosen.write, program, tried)
+            difference, allowed = compare(network, _quietly(chosen.read, tried), sizes)
         if not difference <= allowed:
             raise ValueError(
                 f"the {form} file says other logits than PyTorch: they differ by {difference:.1e},"
@@ -117,10 +119,17 @@ def trace(network: Classifier, batch: int | None) -> ExportedProgram:
     network = reorder(deepcopy(network).cpu(), torch.contiguous_format)
     images = torch.rand(batch or 2, 3, network.size, network.size, generator=generator(0))
     shapes = None if batch else ANY_NUMBER
-    try:
+    with _refusal(network, batch):
         return _quietly(torch.export.export, network, (images,), dynamic_shapes=shapes)
+
+
+@contextmanager
+def _refusal(network: Classifier, batch: int | None) -> Iterator[None]:
+    """Turns whatever an exporter raises, and it raises anything, into a ValueError."""
+    try:
+        yield
     except Exception as error:
-        if out_of_memory(error):
+        if out_of_memory(error) or isinstance(error, OSError):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         advice = "" if batch else "; --batch 1 may do, for one image at a time"

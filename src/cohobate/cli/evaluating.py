@@ -90,7 +90,13 @@ def show_scores(found: Any) -> None:
         listed = (f"{names[true]} → {names[said]} ({count})" for true, said, count in mistakes)
         print(f"most confused: {', '.join(listed)}")
     if found.robustness:
-        show_robustness(found.robustness)
+        tried = found.robustness
+        print(f"\ntop1 of {tried.images:,} images: clean {number('', tried.clean)}")
+        for table in tried.tests.values():
+            show_stress(table)
+    if found.corrupted:
+        print("\ntop1 of all images of the corrupted set")
+        show_stress(found.corrupted)
     if found.on:
         show_features(found.on)
     if found.ood:
@@ -103,19 +109,16 @@ def show_scores(found: Any) -> None:
         show(["other data", "score", "AUROC", "FPR at 95 % TPR"], rows)
 
 
-def show_robustness(found: Any) -> None:
-    """A table for each kind of change, and one for a published set."""
-    print(f"\ntop1 of {found.images:,} images: clean {number('', found.clean)}")
-    tables = list(found.tests.values()) + ([found.published] if found.published else [])
-    for table in tables:
-        rows = [
-            (name, *(number("", value) for value in (*top1, sum(top1) / len(top1))))
-            for name, top1 in table.top1.items()
-        ]
-        print()
-        show([table.what, *table.levels, "mean"], rows)
-        if table.what == "corruption":
-            print(f"mean corruption error: {number('', 1 - table.mean)}")
+def show_stress(table: Any) -> None:
+    """Top-1 by what was done to the images, at every level."""
+    rows = [
+        (name, *(number("", value) for value in (*top1, sum(top1) / len(top1))))
+        for name, top1 in table.top1.items()
+    ]
+    print()
+    show([table.what, *table.levels, "mean"], rows)
+    if table.what == "corruption":
+        print(f"mean corruption error: {number('', 1 - table.mean)}")
 
 
 def show_features(found: Any) -> None:
