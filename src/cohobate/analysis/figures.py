@@ -209,7 +209,7 @@ def curves(figure: go.Figure, comparison: Comparison, value: Value) -> go.Figure
     for group in comparison.groups:
         if value(group.runs[0].rows[0]) is not None:
             figure.add_traces(curve(group, look[group.label], value))
-    return figure
+    return figure.update_layout(hoverdistance=100)  # pixels: the ends of a curve lie on the frame
 
 
 def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
