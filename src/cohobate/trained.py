@@ -16,8 +16,8 @@ from cohobate.core import Method
 from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
 from cohobate.models import Classifier
-from cohobate.modules import Frozen, frozen_keys, memory_keys
-from cohobate.modules.memory import check_memories
+from cohobate.modules import Frozen, frozen_keys
+from cohobate.modules.memory import check_memories, memory_keys
 from cohobate.rundir import RunDir
 from cohobate.teachers import TIMM
 from cohobate.weights import load_checkpoint, load_classifier, load_network, load_timm
@@ -53,27 +53,19 @@ class Trained:
         Where weights were averaged, its network has those of the last step, which the heads know.
         Raises ValueError where the folder does not hold them all.
         """
-        if not self.run.method.is_file():
-            raise ValueError(f"{self.run.path} holds no {self.run.method.name}, with the heads")
-        described = self.run.teacher if self.run.teacher.is_dir() else None
-        method = build.method(
-            self.config.model_copy(deep=True),
-            self.data,
-            load_network(self.run.path),
-            partial(teachers.find, described=described),
-        )
-        files = [file for file in (self.run.frozen, self.run.method) if file.is_file()]
+        run = self.run
+        if not run.method.is_file():
+            raise ValueError(f"{run.path} holds no {run.method.name}, with the heads")
+        method = restore(run, without_start(self.config), self.data)
         try:
-            state = {key: value for file in files for key, value in load_file(file).items()}
-            needed = {*method.state_dict()} - memory_keys(method)
-            if described is None:
-                needed -= frozen_keys(method)
-            if missing := needed - {*state}:
+            state = load_file(run.method)
+            wanted = {*method.state_dict()} - frozen_keys(method) - memory_keys(method)
+            if missing := wanted - {*state}:
                 raise SafetensorError(f"it lacks {min(missing)}")
             method.load_state_dict(state, strict=False)
         except (SafetensorError, RuntimeError) as error:
             first = str(error).splitlines()[0]
-            raise ValueError(f"{self.run.method} is damaged: {first}") from error
+            raise ValueError(f"{run.method} is damaged: {first}") from error
         return method.eval()
 
 
@@ -205,15 +197,19 @@ def restore(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
     return method
 
 
+def without_start(config: RunConfig) -> RunConfig:
+    """The settings without the weights that the network began with, which it has left behind."""
+    model = config.model.model_copy(update={"pretrained": False})
+    return config.model_copy(update={"init": None, "model": model}).model_copy(deep=True)
+
+
 def own_teacher(trained: Trained) -> tuple[str, Classifier] | None:
     """The teacher that a run was taught by, and what it was named; None where its folder holds none."""
     run, config = trained.run, trained.config
     reference = config.method.options.get("teacher")
     if reference is None or not run.frozen.is_file():
         return None
-    model = config.model.model_copy(update={"pretrained": False})  # only the teacher is wanted
-    config = config.model_copy(update={"init": None, "model": model})
-    frozen = getattr(restore(run, config, trained.data), "teacher", None)
+    frozen = getattr(restore(run, without_start(config), trained.data), "teacher", None)
     if not isinstance(frozen, Frozen):
         return None
     return str(reference), frozen.net.model if isinstance(frozen.net, Method) else frozen.net

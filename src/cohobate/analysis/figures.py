@@ -221,7 +221,7 @@ def curves(figure: go.Figure, comparison: Comparison, value: Value) -> go.Figure
             figure.add_traces(curve(group, look[group.label], value))
     if max(run.epochs for run in comparison.runs) <= 10:
         figure.update_xaxes(dtick=1)  # there is no half an epoch
-    return figure
+    return figure.update_layout(hoverdistance=100)  # pixels: the ends of a curve lie on the frame
 
 
 def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:

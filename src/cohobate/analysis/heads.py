@@ -32,6 +32,8 @@ def teacher_of(method: Method) -> Classifier | None:
     """The network that teaches, frozen or averaged; None where the method has none."""
     part: Any = getattr(method, "teacher", None)
     network = part.net if isinstance(part, Frozen | EMA) else None
+    if isinstance(network, Method):  # a teacher with heads of its own
+        network = network.model
     return network if isinstance(network, Classifier) else None
 
 

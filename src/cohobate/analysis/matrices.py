@@ -4,6 +4,7 @@ Plotly reads a little HTML in every text, so whatever a user has named is escape
 """
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,8 +14,10 @@ from cohobate.analysis.portrait import Portrait
 from cohobate.analysis.similarity import Similarity
 from cohobate.analysis.softness import Softness
 
-NAMED = 20
+NAMED = 12
 """Classes that fit beside a matrix by name."""
+LONGEST = 12
+"""Characters of a name beside a matrix."""
 MOST = 200
 """Classes of a matrix, at most: a page of more would be too large to open."""
 BLUE = "rgba(0,114,178,{})"
@@ -30,15 +33,14 @@ def confusion(portrait: Portrait, names: Sequence[str]) -> go.Figure:
         [100 * n / total if total else None for n in line] for line, total in zip(counts, totals)
     ]
     named = len(names) <= NAMED
-    few = len(names) <= 12
-    labels = [wrapped(name) for name in names]
+    full = [wrapped(name) for name in names]
     figure = blank("taken for", "class", height=380)
     figure.add_heatmap(
         z=[[None if z is None else round(z, 3) for z in line] for line in shares],
-        x=labels,
-        y=labels,
-        text=[[n or "" for n in line] for line in counts] if few else counts,
-        texttemplate="%{text}" if few else None,
+        x=full,
+        y=full,
+        text=[[n or "" for n in line] for line in counts] if named else counts,
+        texttemplate="%{text}" if named else None,
         hovertemplate="%{y}, taken for %{x}<br>%{z:.2f} % of the class, %{text} images<extra></extra>",
         colorscale=[[at, BLUE.format(opacity)] for at, opacity in STEPS],
         zmin=0,
@@ -47,14 +49,16 @@ def confusion(portrait: Portrait, names: Sequence[str]) -> go.Figure:
         xgap=1 if named else 0,
         ygap=1 if named else 0,
     )
-    axis: dict[str, Any] = {
-        "type": "category",
-        "showgrid": False,
-        "showticklabels": named,
-        "ticks": "",
-    }
-    figure.update_xaxes(tickangle=-45 if max(map(len, names)) > 2 else 0, **axis)
+    axis: dict[str, Any] = {"type": "category", "showgrid": False, "ticks": ""}
+    axis |= {"showticklabels": named, "tickfont": {"size": 11}}
+    axis |= {"tickvals": full, "ticktext": [escape(shorten(name)) for name in names]}
+    figure.update_xaxes(tickangle=-90 if max(map(len, names)) > 2 else 0, **axis)
     return figure.update_yaxes(autorange="reversed", **axis)
+
+
+def shorten(name: str) -> str:
+    """A name in one short line."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def similarity(found: Similarity) -> go.Figure:

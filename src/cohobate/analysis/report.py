@@ -102,7 +102,7 @@ def write_analysis(
         curves={} if comparison is None else figures.styles(comparison),
         terms=list(terms),
         sweeps={name: method for name, (method, _) in grids.items()},
-        setup=Setup.of(runs),
+        setup=Setup.of(runs) if runs else None,
     )
 
 

@@ -1,0 +1,60 @@
+"""Runs that are looked at together: grouped for their curves, and told apart by their looks."""
+
+import shutil
+
+import pytest
+
+from cohobate.analysis.figures import styles
+from cohobate.analysis.runs import Run
+from cohobate.sitters import LOOKS, Sitter, compared, open_runs, run_styles
+from cohobate.trained import reopen
+
+
+def sitters(*paths):
+    return [Sitter(str(path), Run.read(path)) for path in paths]
+
+
+def test_runs_that_are_not_done_or_there_twice_are_told(make_run):
+    one, other = make_run("a", "kd", 1), make_run("b", "kd", 2)
+    twin, undone = make_run("c", "kd", 2), make_run("d", test=None)
+    comparison, notes = compared(sitters(one, other, twin, undone))
+    assert comparison is not None
+    assert [[run.path for run in group.runs] for group in comparison.groups] == [[one, other]]
+    assert notes == [
+        f"{twin} is the run of {other} once more, so it has no learning curve",
+        f"{undone}: 3 of 3 epochs, so no learning curve",
+    ]
+    assert compared(sitters(undone))[0] is None
+
+
+def test_a_run_looks_like_its_own_curve_and_like_no_other_run(make_run):
+    paths = [make_run("a"), make_run("b", "kd", 1), make_run("c", "kd", 2), make_run("d", "ofd")]
+    every = sitters(*paths)
+    comparison, _ = compared(every)
+    assert comparison is not None
+    looks, curves = run_styles(every, comparison), styles(comparison)
+    assert looks[str(paths[0])] == curves["supervised"]
+    assert looks[str(paths[3])] == curves["ofd"]
+    assert len(set(looks.values())) == 4
+    many = [Sitter(str(number), every[0].run) for number in range(2 * LOOKS)]
+    assert len(run_styles(many, None)) == 2 * LOOKS
+
+
+def test_folders_without_weights_are_told(make_run):
+    path = make_run("a")
+    (only,), (note,) = open_runs([path, path], "test", [])
+    assert only.trained is None
+    assert note.startswith(f"{path} holds no trained network")
+    with pytest.raises(ValueError, match="give RUN_FOLDER"):
+        open_runs([], "test", [])
+
+
+def test_a_damaged_method_is_named(taught, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(taught / "student", damaged)
+    (damaged / "method.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"method\.safetensors is damaged"):
+        reopen(damaged).method()
+    (only,), (note,) = open_runs([damaged], "test", [])
+    assert only.method is not None
+    assert note.endswith(f"of {damaged}, the network alone is looked at")
