@@ -25,6 +25,7 @@ from cohobate.losses import total
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
 
+CLASSIFYING = [name for name, kind in METHODS.items() if "classification" in kind.tasks]
 BAND = 1e-3, 1e2
 BATCH, SIZE, EPOCHS = 64, 32, 10
 REASONS = {
@@ -149,7 +150,7 @@ def shown(ratio: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=",".join(CLASSIFYING))
     parser.add_argument("--markdown", action="store_true")
     given = parser.parse_args()
     found = list(rows(given.methods.split(",")))

@@ -56,6 +56,10 @@ def build_method(case: Case) -> Method:
     """The method of a case, with new weights. Raises ValueError where the parts do not fit."""
     torch.manual_seed(0)
     kind = find_method(case.method)
+    if case.task not in kind.tasks:
+        raise ValueError(
+            f"method {case.method!r} is for {' and '.join(kind.tasks)}, and this is {case.task}"
+        )
     asked = inspect.signature(kind).parameters
     given: dict[str, Any] = {"samples": case.samples} if "samples" in asked else {}
     if "teacher" in asked:

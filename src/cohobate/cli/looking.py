@@ -177,7 +177,8 @@ def bench(
     if json and not json.parent.is_dir():
         raise ValueError(f"--json {json}: there is no folder {json.parent}")
     compiles = torch.cuda.is_available() if compiled is None else compiled
-    names = dict.fromkeys(["supervised", *(methods.split(",") if methods else METHODS)])
+    every = [name for name, kind in METHODS.items() if "classification" in kind.tasks]
+    names = dict.fromkeys(["supervised", *(methods.split(",") if methods else every)])
     cases = [
         Case(
             method=name,
