@@ -7,8 +7,8 @@ import pytest
 
 from cohobate import Classifier, build, config, study, teachers
 from cohobate.data import classification
-from cohobate.data.datasets import DATASETS
 from cohobate.lineage import lineage
+from cohobate.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted(path.relative_to(ROOT) for path in (ROOT / "runs").rglob("*.toml"))
@@ -51,9 +51,9 @@ def test_builds_without_data_and_without_a_trained_teacher(path):
     for number, _ in enumerate(run.before or (), start=1):
         teachers.blueprint(run.stage(number))
     method, size = teachers.blueprint(run)
-    facts = DATASETS[run.data.name]
-    assert method.model.num_classes == facts.classes
-    assert size == (run.data.size or facts.size)
+    facts = TASKS[run.task].declared(run.data.name, run.data.size)
+    assert method.model.num_classes == len(facts.classes)
+    assert size == facts.size
     assert {tensor.device.type for tensor in method.state_dict().values()} == {"meta"}
     kind = f"{run.model} {run.method} {run.mix} {size}"
     if kind not in stepped:
