@@ -76,8 +76,8 @@ MAPS: dict[str, Pair] = {
 """Losses of maps (B, C, H, W) of one shape."""
 
 WITHIN = {
-    *("attention", "cosines", "inter_class", "least_wrong", "sinkhorn", "total", "virtual_teacher"),
-    "zipf",
+    *("attention", "channel_wise", "cosines", "inter_class", "least_wrong", "sinkhorn", "total"),
+    *("virtual_teacher", "zipf"),
 }
 """What others of the list are made of, and tested in."""
 
