@@ -1,5 +1,6 @@
 """What all tests share: the command line in this process, and real images where they are."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,16 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
     # want the same core make torch many times slower.
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {allowed[int(worker.removeprefix("gw")) % len(allowed)]})
+
+
+def pytest_collection_finish():
+    """What is imported by now stays to the end: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 class Ran:

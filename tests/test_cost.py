@@ -73,11 +73,11 @@ def test_mixing_costs_no_multiply_adds():
 
 def test_a_step_far_too_large_is_told_and_one_that_may_fit_is_not():
     method = Supervised(network())
-    held = held_bytes(method, 32, 8)
-    assert not too_large(method, 32, 8, 1, free=held // 2 + 1)
-    told = too_large(method, 32, 8, 1, free=held // 2 - 1)
+    held = held_bytes(method, of(method), 8)
+    assert not too_large(held, 8, 1, free=held // 2 + 1)
+    told = too_large(held, 8, 1, free=held // 2 - 1)
     assert told.startswith("a step of 8 images would hold about 0.0 GB")
-    assert too_large(method, 32, 8, 4, free=held).startswith("a step of 32 images")
+    assert too_large(held, 8, 4, free=held).startswith("a step of 32 images")
 
 
 def test_a_step_counts_what_lies_behind_it_and_what_the_teacher_does():

@@ -105,9 +105,7 @@ def test_logits_far_apart_stay_numbers():
 
 MIXED = {
     "plain": (),
-    "mixup": ("mix.name=mixup", "mix.per=sample"),
-    "cutmix": ("mix.name=cutmix",),
-    "accumulated": ("optim.accumulate=2", "mix.name=mixup"),
+    "accumulated": ("optim.accumulate=2", "mix.name=mixup", "mix.per=sample"),
     "mixkd": ("method.name=mixkd", "method.mixing=cutmix"),
 }
 

@@ -50,10 +50,11 @@ class Row:
 def bench(cases: list[Case], display: Lines) -> tuple[list[Row], list[str]]:
     """A row for each case, each measured in processes of its own; and what could not be measured.
 
-    Raises ValueError for an unknown method, and where nothing could be measured.
+    Raises ValueError for an unknown method or network, and where nothing could be measured.
     """
     for case in cases:
         find_method(case.method)
+    build_method(replace(cases[0], method="supervised"))
     rows, failed = list[Row](), list[str]()
     for case in display.track(f"measuring {len(cases)} methods", cases):
         try:

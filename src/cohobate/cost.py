@@ -60,29 +60,25 @@ def _supervised_macs(method: Method, size: int) -> int:
     return counted.get_total_flops() // 2 // ROWS
 
 
-def held_bytes(method: Method, size: int, batch_size: int) -> int:
-    """What a step holds, estimated: weights, gradients, momentum, buffers, and the maps that the
-    backward pass wants, all in float32."""
+def held_bytes(method: Method, costs: dict[str, Any], rows: int) -> int:
+    """What a step of so many images holds, estimated, in float32: weights, gradients, momentum,
+    buffers, and the maps that the backward pass wants, of which `costs` tells."""
     numbers = sum(t.numel() * t.element_size() for t in (*method.parameters(), *method.buffers()))
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
-    ghost, batch = ghost_of(method, size, batch_size)
-    with (kept := Kept(ghost)):
-        _losses(ghost, batch)
-    return numbers + 2 * trained + kept.bytes
+    return numbers + 2 * trained + rows * costs["training_bytes"]
 
 
-def too_large(method: Method, size: int, rows: int, processes: int, free: int) -> str:
+def too_large(held: int, rows: int, processes: int, free: int) -> str:
     """Why a step of `rows` images on each of some processes cannot be made; "" where it may be.
 
-    free: bytes, for all of them. Only what even half of the estimate is too large for is refused:
-    half precision and a compiled step hold less than that.
+    held: bytes, by each of them. free: bytes, for all of them. Only what even half of the estimate is
+    too large for is refused: half precision and a compiled step hold less than that.
     """
-    held = processes * held_bytes(method, size, rows)
-    if held / 2 <= free:
+    if processes * held / 2 <= free:
         return ""
     return (
-        f"a step of {counted(processes * rows, 'image')} would hold about {held / 1e9:,.1f} GB, by what it"
-        f" computes, and {free / 1e9:,.1f} GB are free"
+        f"a step of {counted(processes * rows, 'image')} would hold about"
+        f" {processes * held / 1e9:,.1f} GB, by what it computes, and {free / 1e9:,.1f} GB are free"
     )
 
 

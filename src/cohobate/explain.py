@@ -49,9 +49,8 @@ def explain(config: RunConfig) -> Explained:
         config.model_copy(update={"method": plain, "mix": None, "cache": None})
     )
     ours, theirs = cost(method, size), cost(baseline, size)
-    ours["held"], theirs["held"] = (
-        held_bytes(each, size, config.data.batch_size) for each in (method, baseline)
-    )
+    for each, costs in ((method, ours), (baseline, theirs)):
+        costs["held"] = held_bytes(each, costs, config.data.batch_size)
     terms, parts = lineage(method, size)
     arch = config.model.arch
     given = {key: value for key, value in config.method.options.items() if key != "teacher"}

@@ -14,7 +14,7 @@ from torch._dynamo.exc import TorchDynamoException
 from cohobate import build, fast, loggers, teachers
 from cohobate.config import RunConfig, differences
 from cohobate.core import Method, out_of_memory
-from cohobate.cost import cost, example, too_large
+from cohobate.cost import cost, example, held_bytes, too_large
 from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.loader import EVALUATED
@@ -100,11 +100,12 @@ def _train(
         given = {"precision": machine.precision, "batches": len(loader), "say": display.say}
         recall = Recall(config, data, method, fabric, **given)
     begun = bool(run.facts())
+    costs = {} if begun else cost(method, data.size)
     if not begun:
-        _check_step(config, method, data, fabric)
+        _check_step(config, method, costs, fabric)
     doubts = [] if begun else _doubt(TASKS[config.task], method, data)  # by all processes together
     if fabric.is_global_zero:
-        _open(run, config, text, machine, method, data, display)
+        _open(run, config, text, machine, method, data, costs, display)
         for doubt in doubts:
             display.say(doubt)
     fabric.barrier()
@@ -202,12 +203,13 @@ def _check_same(run: RunDir, config: RunConfig) -> None:
         )
 
 
-def _check_step(config: RunConfig, method: Method, data: ImageSet, fabric: Fabric) -> None:
+def _check_step(config: RunConfig, method: Method, costs: dict[str, Any], fabric: Fabric) -> None:
     """Raises ValueError, on all processes, where a step is far too large for the free memory."""
     here = 1 if fabric.device.type == "cuda" else fabric.world_size
     free = free_memory(fabric.device)
     rows = max(2, config.data.batch_size // fabric.world_size)
-    refusal = fabric.broadcast(too_large(method, data.size, rows, here, free))
+    held = held_bytes(method, costs, rows)
+    refusal = fabric.broadcast(too_large(held, rows, here, free))
     if refusal:
         options = config.method.options.items()
         numbers = {key: value for key, value in options if type(value) is int and value > 1000}
@@ -222,11 +224,12 @@ def _open(
     machine: Machine,
     method: Method,
     data: ImageSet,
+    costs: dict[str, Any],
     display: Lines,
 ) -> None:
     """Writes what a run folder starts with, or compares this machine with the one that wrote it.
 
-    text: the run file of the run, in which `@` may name a stage.
+    text: the run file of the run, in which `@` may name a stage. costs: of a run that begins here.
     """
     here = environment(machine)
     if there := run.facts():
@@ -242,7 +245,7 @@ def _open(
                 " not to the same bits"
             )
     else:
-        costs = {"cost": cost(method, data.size), "notes": [*data.notes, *build.notes(method)]}
+        known = {"cost": costs, "notes": [*data.notes, *build.notes(method)]}
         if frozen := frozen_keys(method):
             state = method.state_dict()
             run.write_tensors(run.frozen, plain({key: state[key] for key in frozen}))
@@ -252,7 +255,7 @@ def _open(
                 run.write(run.teacher / name, facts)
         images = {"images": record_data(run, data)}
         run.write(run.config, text)
-        run.write(run.environment, json.dumps({**here, **costs, **images}, indent=2) + "\n")
+        run.write(run.environment, json.dumps({**here, **known, **images}, indent=2) + "\n")
     for note in (*data.notes, *build.notes(method)):
         display.say(note)
 

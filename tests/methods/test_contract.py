@@ -118,28 +118,29 @@ def networks(method: Method) -> list[nn.Module]:
     return [part for part in method.modules() if isinstance(part, Frozen | EMA)]
 
 
-@pytest.fixture(params=PAIRS)
+@pytest.fixture(scope="module", params=PAIRS)
 def pair(request) -> tuple[str, str]:
     """A case and a backbone."""
     return request.param.rsplit(" ", 1)
 
 
-@pytest.fixture
-def model(pair) -> Classifier:
-    torch.manual_seed(0)
-    return BACKBONES[pair[1]]()
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def case(pair) -> tuple[str, dict[str, Any]]:
     """A method's name and its options."""
     return CASES[pair[0]]
 
 
-@pytest.fixture
-def method(case, model) -> Method:
+@pytest.fixture(scope="module")
+def built(case, pair) -> Method:
+    """Is built once, and stays as it is."""
+    torch.manual_seed(0)
     name, given = case
-    return made(name, model, **given)
+    return made(name, BACKBONES[pair[1]](), **given)
+
+
+@pytest.fixture
+def method(built) -> Method:
+    return deepcopy(built)
 
 
 @pytest.mark.parametrize("name", CHAINED)
@@ -170,13 +171,16 @@ def test_is_final_and_says_what_it_is(name):
 
 
 def test_losses_are_named_finite_scalars(method):
-    losses = method(batch_for(method), now())
+    """Random numbers come with the batch: else those of a resumed run would be others."""
+    assert method.mixes or method.mix is None
+    batch, state = batch_for(method), torch.get_rng_state()
+    losses = method(batch, now())
     assert losses
     for name, loss in losses.items():
         assert name.isidentifier()
         assert (loss.shape, loss.dtype) == ((), torch.float32), name
         assert loss.isfinite(), name
-    assert total(losses.values()).requires_grad
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_every_trainable_parameter_gets_a_gradient(method):
@@ -204,30 +208,19 @@ def test_networks_that_are_not_trained_stay_as_they_are(method):
     assert all(p.grad is None for net in nets for p in net.parameters())
 
 
-def test_state_dict_is_the_whole_state(method, case, model):
+def test_state_dict_is_the_whole_state(method, case):
     batch = batch_for(method)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
     total(method(batch, now(0, 0)).values()).backward()
     optimizer.step()
     method.after_step(now(0, 0))
     name, given = case
-    twin = made(name, model.fresh(), **given)
+    twin = made(name, method.model.fresh(), **given)
     different = twin(batch, now())
     twin.load_state_dict(deepcopy(method.state_dict()), strict=True)
     expected, actual = method(batch, now()), twin(batch, now())
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
     assert any(different[name] != expected[name] for name in expected)
-
-
-def test_random_numbers_come_with_the_batch(method):
-    """Else the draws of a compiled, of a resumed and of a distributed run would not agree."""
-    batch, state = batch_for(method), torch.get_rng_state()
-    method(batch, now())
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_says_beforehand_whether_it_mixes_images(method):
-    assert method.mixes or method.mix is None
 
 
 def test_looks_at_no_value(method):
@@ -261,41 +254,36 @@ def test_what_is_recalled_stands_for_the_teacher(method):
     expected = method(batch, now())
     taught = method.get_submodule("teacher")(batch.inputs) + torch.linspace(-5, 5, ROWS)[:, None]
     method.teacher.net = None
-    method.compile(fullgraph=True, backend=CompileCounter())
     told = method(batch._replace(taught=taught), now())
     torch.testing.assert_close(told, expected, rtol=1e-5, atol=1e-5)  # what 5 takes of the digits
 
 
-@pytest.mark.parametrize(
-    "mix",
-    [mixing.Mixup(per="sample"), mixing.ResizeMix(share=0.5)],  # which cuts as CutMix does, too
-    ids=["mixup", "resizemix"],
-)
-def test_works_under_any_mixing(method, mix):
+def test_works_under_any_mixing(method):
     batch = batch_for(method)
     before = deepcopy(method)(batch, now())
-    method.mix = mix
-    after = method(method.mixed(batch, torch.Generator().manual_seed(3)), now())
-    assert after.keys() == before.keys()
-    assert all(loss.isfinite() for loss in after.values())
-    assert total(after.values()) != total(before.values())
+    for mix in (
+        mixing.Mixup(per="sample"),
+        mixing.ResizeMix(share=0.5),
+    ):  # which cuts as CutMix does
+        method.mix = mix
+        after = method(method.mixed(batch, torch.Generator().manual_seed(3)), now())
+        assert after.keys() == before.keys()
+        assert all(loss.isfinite() for loss in after.values())
+        assert total(after.values()) != total(before.values())
 
 
-def test_losses_are_float32_under_bf16_autocast(method):
-    batch, untouched = batch_for(method), deepcopy(method)
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = method(batch, now())
-    total(losses.values()).backward()
-    full = untouched(batch, now())
-    for name, loss in losses.items():
-        assert loss.dtype is torch.float32, name
-        torch.testing.assert_close(loss, full[name], rtol=0.1, atol=0.05)
-    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
-
-
-def test_channels_last_changes_nothing(method):
+def test_precision_and_memory_format_change_nothing(method):
+    """Losses stay float32 under bf16, and are those of float32 but for rounding."""
     batch = batch_for(method)
     expected = deepcopy(method)(batch, now())
+    quick = deepcopy(method)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = quick(batch, now())
+    total(losses.values()).backward()
+    for name, loss in losses.items():
+        assert loss.dtype is torch.float32, name
+        torch.testing.assert_close(loss, expected[name], rtol=0.1, atol=0.05)
+    assert all(p.grad.isfinite().all() for p in quick.parameters() if p.grad is not None)
     method.to(memory_format=torch.channels_last)
     images = batch.images
     if images.ndim == 4:

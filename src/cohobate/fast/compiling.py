@@ -45,9 +45,8 @@ def decide(
     method, batch: as they train, on the device. steps: how many are left to do. say: is told what
     takes long. Compiling is tried only where the steps would take `PAYS_FROM` seconds or more.
     """
-    plain = _seconds(deepcopy(method), fabric, batch)
-    left = plain * steps
-    if left < PAYS_FROM:
+    plain = _seconds(deepcopy(method), fabric, batch, PAYS_FROM / max(1, steps))
+    if plain * steps < PAYS_FROM:
         return Decision(False, f"not compiled: {steps} steps of {plain:.2g} s are too few to gain")
     say("compiling, to see whether it pays; this may take some minutes")
     twin = deepcopy(method)
@@ -81,11 +80,13 @@ def _pass(method: Method, fabric: Fabric, batch: Batch) -> Callable[[], None]:
     return once
 
 
-def _seconds(method: Method, fabric: Fabric, batch: Batch) -> float:
-    """The median of three passes, after one that is not counted."""
-    once, times = _pass(method, fabric, batch), []
+def _seconds(method: Method, fabric: Fabric, batch: Batch, enough: float = 0.0) -> float:
+    """The median of three passes, after one that warms up; that one's time where it is below `enough`."""
+    once, times = _pass(method, fabric, batch), list[float]()
     for _ in range(4):
         began = time.perf_counter()
         once()
         times.append(time.perf_counter() - began)
+        if times[0] < enough:
+            return times[0]
     return median(times[1:])
