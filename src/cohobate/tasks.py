@@ -9,6 +9,7 @@ from cohobate.data import classification, segmentation
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.masks import MaskEvalLoader, MaskTrainLoader
 from cohobate.models import Classifier, Segmenter
+from cohobate.outcomes import Outcomes, Overlaps
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,10 @@ class Task:
     data: reads a data set. declared: what is known of one that is not at hand.
     train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
-    score: the name of the score that counts.
+    score: the name of the score that counts. title: what people call it.
     answers: whether an image is answered rightly or wrongly as a whole.
+    outcomes: what `evaluate` can leave of every image, from which intervals are drawn.
+    shown: the settings of [eval] that `evaluate` takes, on how images are shown to the network.
     """
 
     model: type[Any]
@@ -30,7 +33,10 @@ class Task:
     eval_loader: Callable[..., Any]
     evaluate: Callable[..., dict[str, float]]
     score: str
+    title: str
     answers: bool
+    outcomes: type[Outcomes] | type[Overlaps] | None = None
+    shown: tuple[str, ...] = ()
 
 
 TASKS = {
@@ -42,7 +48,9 @@ TASKS = {
         eval_loader=EvalLoader,
         evaluate=evaluate.classification,
         score="top1",
+        title="top-1",
         answers=True,
+        outcomes=Outcomes,
     ),
     "segmentation": Task(
         model=Segmenter,
@@ -52,7 +60,10 @@ TASKS = {
         eval_loader=MaskEvalLoader,
         evaluate=pixelwise.segmentation,
         score="miou",
+        title="mIoU",
         answers=False,
+        outcomes=Overlaps,
+        shown=("window", "stride", "flip", "scales"),
     ),
 }
 """The tasks that `task` in a run file can name."""

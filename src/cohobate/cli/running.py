@@ -34,7 +34,8 @@ def train(
         shown.say(note)
     rows = train(resolved, folder, devices=devices, display=shown)
     if is_first_process():
-        scores = {key: value for key, value in rows[-1].items() if key.startswith("test/")}
+        whole = (key for key in rows[-1] if key.startswith("test/") and key.count("/") == 1)
+        scores = {key: rows[-1][key] for key in whole}  # not those of every class
         shown.say(f"{folder}: " + ", ".join(f"{k} {number(k, v)}" for k, v in scores.items()))
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 Place = Callable[[int, int], Tensor]
 """From the width and height of an image to boxes (N, 4): left, top, width, height, in pixels."""
@@ -63,6 +64,15 @@ def parts(path: Path, place: Place, size: int) -> Tensor:
         for channel in image.getbands():
             planes += view.tobytes("raw", channel)
     return torch.frombuffer(planes, dtype=torch.uint8).view(-1, 3, size, size)
+
+
+def whole(path: Path) -> Tensor:
+    """An image as displayed, at its own size: uint8 (3, H, W).
+
+    Raises BadImage.
+    """
+    with reading(path), Image.open(path) as file:
+        return pil_to_tensor(_decode(file, 1)[0])
 
 
 def _is_plain_jpeg(file: Image.Image) -> bool:
