@@ -38,6 +38,8 @@ class Model(Protocol):
 
     num_classes: int
     stages: tuple[Stage, ...]
+    compile_scope: str
+    """The sub-module that can be compiled as one graph; "" where all of it, losses included, can."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
     def trace(self, images: Tensor) -> Trace: ...
