@@ -336,6 +336,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         mean=data.mean,
         device=fabric.device,
         workers=config.data.workers,
+        **method.model.asks,
     )
 
 

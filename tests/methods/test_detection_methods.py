@@ -19,7 +19,7 @@ NOW = Progress(torch.tensor(0), 1, torch.tensor(0), 1)
 
 def detector(kind, seed, **given) -> Detector:
     torch.manual_seed(seed)
-    shape = {"detector": kind, "width": 32, "size": 64, **given}
+    shape = {"detector": kind, "width": 64 if kind == "fcos" else 32, "size": 32, **given}
     network = Detector("resnet10t", CLASSES, **shape)
     with torch.no_grad():
         for name, p in network.heads.named_parameters():
@@ -31,15 +31,15 @@ def detector(kind, seed, **given) -> Detector:
 @pytest.fixture
 def batch() -> Batch:
     draw = torch.Generator().manual_seed(1)
-    targets = detector("fcos", 0).noise_targets(2, 64, draw)
-    empty = {k: v[:0] for k, v in targets[0].items()} | {"size": torch.tensor([64, 64])}
-    return Batch(torch.rand(3, 3, 64, 64, generator=draw), (*targets, empty), torch.arange(3))
+    targets = detector("fcos", 0).noise_targets(2, 32, draw)
+    empty = {k: v[:0] for k, v in targets[0].items()} | {"size": torch.tensor([32, 32])}
+    return Batch(torch.rand(3, 3, 32, 32, generator=draw), (*targets, empty), torch.arange(3))
 
 
 def made(name, kind, **given):
     kinds = {"pkd": PKD, "detection_kd": DetectionKD}
-    width = given.pop("width", 32)
-    return kinds[name](detector(kind, 0), teacher=detector(kind, 1, width=width), **given)
+    other = {"width": given.pop("width")} if "width" in given else {}
+    return kinds[name](detector(kind, 0), teacher=detector(kind, 1, **other), **given)
 
 
 def run(method, batch):
@@ -47,7 +47,7 @@ def run(method, batch):
     return method(batch, NOW)
 
 
-CASES = [("pkd", "fcos", {"width": 64}), ("pkd", "fasterrcnn", {})]
+CASES = [("pkd", "fcos", {"width": 96}), ("pkd", "fasterrcnn", {})]
 CASES += [("detection_kd", kind, {}) for kind in ("retinanet", "fasterrcnn")]
 
 
@@ -130,7 +130,7 @@ def test_detection_kd_of_two_stages_asks_the_teacher_of_the_students_boxes(batch
         for net in (student, teacher):
             levels = {str(k): level for k, level in enumerate(net.backbone(batch.images))}
             heads = net.heads.net.roi_heads
-            pooled = heads.box_roi_pool(levels, places, [(64, 64)] * 3)
+            pooled = heads.box_roi_pool(levels, places, [(32, 32)] * 3)
             both.append(heads.box_predictor(heads.box_head(pooled))[0].double().numpy())
         found = run(method, batch)["kd"].item()
     expected = 0.0
@@ -145,7 +145,7 @@ def test_networks_that_do_not_fit_are_refused():
         DetectionKD(detector("fcos", 0), teacher=detector("retinanet", 1))
     with pytest.raises(ValueError, match="does not classify the same boxes"):
         DetectionKD(detector("fasterrcnn", 0), teacher=detector("fcos", 1))
-    small = Detector("cifar_resnet8", CLASSES, detector="fcos", width=32, size=64)
+    small = Detector("cifar_resnet8", CLASSES, detector="fcos", width=64, size=32)
     with pytest.raises(ValueError, match=r"strides 4, 8, 16, 32, 64.*4, 8, 16\) differ"):
         DetectionKD(detector("fcos", 0), teacher=small)
     assert len(PKD(detector("fcos", 0), teacher=small).met) == 3

@@ -22,10 +22,11 @@ CLASSES = 3
 
 def detector(kind="retinanet", arch="resnet10t", **given) -> Detector:
     torch.manual_seed(0)
-    return Detector(arch, CLASSES, **{"detector": kind, "width": 32, "size": 64, **given})
+    width = 64 if kind == "fcos" else 32
+    return Detector(arch, CLASSES, **{"detector": kind, "width": width, "size": 64, **given})
 
 
-def target(boxes, labels, crowd=None, size=(64, 96)):
+def target(boxes, labels, crowd=None, size=(32, 64)):
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     inside = torch.zeros(len(boxes), *size, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(inside, boxes.long().tolist()):
@@ -43,12 +44,12 @@ def target(boxes, labels, crowd=None, size=(64, 96)):
 
 def batch(targets=None) -> Batch:
     targets = targets or (
-        target([[4, 4, 24, 30], [40, 20, 64, 60]], [2, 0]),
+        target([[2, 2, 14, 16], [30, 10, 44, 28]], [2, 0]),
         target([], []),
-        target([[50, 10, 90, 50]], [1], size=(64, 96)),
+        target([[36, 6, 60, 26]], [1], size=(32, 64)),
     )
     draw = torch.Generator().manual_seed(1)
-    images = torch.rand(len(targets), 3, 64, 96, generator=draw)
+    images = torch.rand(len(targets), 3, 32, 64, generator=draw)
     return Batch(images, tuple(targets), torch.arange(len(targets)))
 
 
@@ -91,22 +92,21 @@ def test_losses_and_boxes_are_those_of_torchvisions_own_forward(kind):
         if kind in ("retinanet", "fcos"):
             network.heads.net.head.classification_head.cls_logits.bias.fill_(0)
     theirs = deepcopy(network.heads.net)
-    theirs.transform = GeneralizedRCNNTransform(64, 96, [0.0] * 3, [1.0] * 3)
+    plain = GeneralizedRCNNTransform(32, 64, [0.0] * 3, [1.0] * 3, _skip_resize=True)
+    theirs.transform = plain
     first = int(kind in ("fasterrcnn", "maskrcnn"))
     targets = [{**t, "labels": t["labels"] + first} for t in given.targets]
+    network.encoder.eval()
     with torch.no_grad():
         theirs.backbone = Given(network.backbone(given.images))
         torch.manual_seed(7)
         expected = theirs.train()([*given.images], targets)
-        network.encoder.eval()
-        theirs.backbone = Given(network.backbone(given.images))
-        torch.manual_seed(7)
-        again = theirs([*given.images], targets)
         found = losses(network, given)
         boxes = theirs.eval()([*given.images])
-        ours = network.eval().detect(given.images, [(64, 96)] * 3)
-    assert expected.keys() == again.keys()
-    assert sorted(map(float, found.values())) == pytest.approx(sorted(map(float, again.values())))
+        ours = network.eval().detect(given.images, [(32, 64)] * 3)
+    assert sorted(map(float, found.values())) == pytest.approx(
+        sorted(map(float, expected.values()))
+    )
     assert sum(len(each["boxes"]) for each in boxes) > 10
     for mine, other in zip(ours, boxes):
         torch.testing.assert_close(mine["boxes"], other["boxes"])
@@ -121,8 +121,8 @@ def test_what_is_found_lies_in_the_image_and_not_in_its_padding(kind):
         for name, p in network.heads.named_parameters():
             if name.endswith("cls_logits.bias"):
                 p.fill_(1)
-    sizes = [(40, 50), (64, 96)]
-    found = network.detect(torch.rand(2, 3, 64, 96), sizes)
+    sizes = [(20, 30), (32, 64)]
+    found = network.detect(torch.rand(2, 3, 32, 64), sizes)
     for each, (high, wide) in zip(found, sizes):
         assert len(each["boxes"]) > 0
         assert (each["boxes"] >= 0).all()
@@ -134,8 +134,8 @@ def test_what_is_found_lies_in_the_image_and_not_in_its_padding(kind):
 @pytest.mark.parametrize("kind", ["retinanet", "fcos"])
 def test_crowds_are_not_learnt(kind):
     network = detector(kind)
-    plain = batch([target([[4, 4, 24, 30]], [2])])
-    crowded = batch([target([[4, 4, 24, 30], [30, 10, 80, 60]], [2, 1], [False, True])])
+    plain = batch([target([[2, 2, 14, 16]], [2])])
+    crowded = batch([target([[2, 2, 14, 16], [20, 10, 50, 30]], [2, 1], [False, True])])
     torch.testing.assert_close(losses(network, crowded), losses(network, plain), rtol=0, atol=0)
 
 
@@ -145,7 +145,7 @@ def test_half_precision_changes_little_and_losses_stay_float32(kind):
     full = losses(network, batch())
     with torch.autocast("cpu", torch.bfloat16):
         half = losses(network, batch())
-        boxes = network.detect(batch().images, [(64, 96)] * 3)
+        boxes = network.detect(batch().images, [(32, 64)] * 3)
     assert {loss.dtype for loss in half.values()} == {torch.float32}
     assert {each["boxes"].dtype for each in boxes} == {torch.float32}
     torch.testing.assert_close(half, full, rtol=0.1, atol=0.02)
@@ -179,7 +179,6 @@ def test_a_twin_from_the_state_and_a_fresh_one():
         ("resnet10t", "fasterrcnn", 800, [4, 8, 16, 32, 64]),
         ("mobilenetv3_small_050", "fcos", 64, [4, 8, 16, 32, 64]),
         ("cifar_resnet8", "retinanet", 64, [4, 8, 16]),
-        ("cifar_resnet18", "fasterrcnn", 64, [4, 8, 16, 32]),
     ],
 )
 def test_levels_and_anchors(arch, kind, size, strides):
@@ -187,10 +186,8 @@ def test_levels_and_anchors(arch, kind, size, strides):
     assert network.backbone.strides == strides
     levels = network.backbone(torch.rand(1, 3, 64, 128))
     assert [tuple(each.shape[1:]) for each in levels] == [
-        (32, max(1, 64 // stride), max(1, 128 // stride)) for stride in strides
+        (network.width, max(1, 64 // stride), max(1, 128 // stride)) for stride in strides
     ]
-    total(network.losses(batch()).values()).backward()
-    assert not [n for n, p in network.named_parameters() if p.grad is None]
 
 
 def test_freezing_keeps_the_encoder_and_its_batch_norm():
@@ -215,27 +212,6 @@ def test_frozen_batch_norm_keeps_its_statistics_while_the_rest_learns():
     assert all(p.grad is not None for p in network.parameters() if p not in frozen)
     network.freeze(1)
     assert not any(norm.training for norm in norms)
-
-
-def test_it_learns_a_picture():
-    """Two boxes of two colours are found, and hardly anything else."""
-    network = detector("fcos", "resnet10t").train()
-    images = torch.full((2, 3, 64, 64), 0.5)
-    places = [[8, 8, 28, 28], [32, 30, 56, 54]]
-    for image in images:
-        for colour, (left, top, right, bottom) in enumerate(places):
-            image[colour, top:bottom, left:right] = 1
-    given = Batch(images, (target(places, [0, 2], size=(64, 64)),) * 2, torch.arange(2))
-    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
-    for _ in range(40):
-        optimizer.zero_grad()
-        total(network.losses(given).values()).backward()
-        optimizer.step()
-    with torch.no_grad():
-        found = network.eval().detect(images, [(64, 64)] * 2)[0]
-    best = {int(label): box for label, box in zip(found["labels"].flip(0), found["boxes"].flip(0))}
-    for label, box in zip((0, 2), places):
-        assert (best[label] - torch.tensor(box)).abs().max() < 6
 
 
 def test_what_cannot_be_built_is_told():

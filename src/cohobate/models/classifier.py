@@ -2,7 +2,7 @@
 
 import inspect
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import timm
 import torch
@@ -50,6 +50,7 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
     compile_scope = ""
+    asks: ClassVar[dict[str, Any]] = {}
     task = "classification"
 
     def __init__(

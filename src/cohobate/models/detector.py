@@ -36,7 +36,8 @@ class Detector(nn.Module):
 
     arch: timm's name of a network whose stages are a pyramid, or one of the `cifar_...` networks.
     detector: "fasterrcnn", "maskrcnn", "retinanet" or "fcos", as torchvision has them.
-    width: channels of the pyramid and of the heads, a multiple of 32.
+    width: channels of the pyramid and of the heads, a multiple of 32; 64 or more with FCOS, whose norms
+        have 32 groups.
     size: the long side of the images that it is trained on; others pass it as well.
     frozen_bn: keep the encoder's batch norms as they are, in eval mode, which batches of a few images
         ask for where it was trained before.
@@ -67,8 +68,12 @@ class Detector(nn.Module):
         super().__init__()
         if detector not in HEADS:
             raise unknown("detector", detector, HEADS)
-        if width < 32 or width % 32:
-            raise ValueError(f"model.width={width} should be a multiple of 32")
+        least = 64 if detector == "fcos" else 32
+        if width < least or width % 32:
+            raise ValueError(
+                f"model.width={width} should be a multiple of 32, and {least} or more with"
+                f" model.detector={detector!r}"
+            )
         look, kind = HEADS[detector]
         shared = {"size": size, "mean": mean, "std": std}
         encoder = Classifier(arch, num_classes, pretrained=pretrained, **shared, **options)
@@ -90,6 +95,11 @@ class Detector(nn.Module):
     def net(self) -> nn.Module:
         """All that is trained and deployed: this module itself."""
         return self
+
+    @property
+    def asks(self) -> dict[str, Any]:
+        """Masks, where it learns them."""
+        return {"masks": True} if self.spec["detector"] == "maskrcnn" else {}
 
     @property
     def encoder(self) -> Classifier:
@@ -128,7 +138,7 @@ class Detector(nn.Module):
         Raises ValueError where masks are to be learnt and there are none.
         """
         images, targets = batch.images, [_single(target) for target in batch.targets]
-        if self.spec["detector"] == "maskrcnn" and any("masks" not in t for t in targets):
+        if self.asks and any("masks" not in target for target in targets):
             raise ValueError(
                 'model.detector="maskrcnn" learns masks, and this data has none: choose'
                 ' model.detector="fasterrcnn"'
@@ -197,7 +207,7 @@ class Detector(nn.Module):
             "size": whole,
             "original": whole,
         }
-        if self.spec["detector"] == "maskrcnn":
+        if self.asks:
             target["masks"] = torch.ones(2, size, size, dtype=torch.uint8)
         return target
 

@@ -219,14 +219,13 @@ class TwoStage(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits and offsets of the boxes at the places."""
         heads = self.net.roi_heads
-        logits, deltas = heads.box_predictor(
-            heads.box_head(heads.box_roi_pool(named, places, sizes))
-        )
+        pooled = _pooled(heads.box_roi_pool, named, places, sizes)
+        logits, deltas = heads.box_predictor(heads.box_head(pooled))
         return logits.float(), deltas.float()
 
     def _masks(self, named: dict[str, Tensor], places: list[Tensor], sizes: Sizes) -> Tensor:
         heads = self.net.roi_heads
-        pooled = heads.mask_roi_pool(named, places, sizes)
+        pooled = _pooled(heads.mask_roi_pool, named, places, sizes)
         return heads.mask_predictor(heads.mask_head(pooled)).float()
 
     def _counted(
@@ -275,6 +274,17 @@ class _Below(nn.Module):
 
 def _named(levels: list[Tensor]) -> dict[str, Tensor]:
     return {str(place): level for place, level in enumerate(levels)}
+
+
+def _pooled(
+    pool: MultiScaleRoIAlign, named: dict[str, Tensor], places: list[Tensor], sizes: Sizes
+) -> Tensor:
+    """What the levels hold at the places; on the meta device something of that shape, made of them."""
+    if not named["0"].is_meta:
+        return pool(named, places, sizes)
+    levels = [named[name] for name in pool.featmap_names]
+    made = torch.stack([level.mean() for level in levels]).sum()
+    return made.expand(sum(map(len, places)), levels[0].shape[1], *pool.output_size)
 
 
 def _grids(levels: list[Tensor], images: Tensor) -> tuple[ImageList, list[Tensor]]:

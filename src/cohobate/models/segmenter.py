@@ -1,6 +1,6 @@
 """Any timm pyramid with a decoder: a class for every pixel."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class Segmenter(nn.Module):
     """
 
     compile_scope = ""
+    asks: ClassVar[dict[str, Any]] = {}
     task = "segmentation"
 
     def __init__(
