@@ -81,7 +81,8 @@ def box_split(
     odd: is told how many there are of what is not as it should be.
     """
     every = [box for picture in pictures for box in picture.boxes]
-    shapes = torch.tensor([sizes[picture.path] for picture in pictures]).view(-1, 2)
+    shapes = torch.tensor([sizes[picture.path] for picture in pictures], dtype=torch.int64)
+    shapes = shapes.view(-1, 2)
     owner = torch.arange(len(pictures)).repeat_interleave(
         torch.tensor([len(picture.boxes) for picture in pictures], dtype=torch.int64)
     )

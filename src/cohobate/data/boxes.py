@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from cohobate.core import Batch, unknown
 from cohobate.data.draws import uniform
+from cohobate.data.framing import fitted, padded, within
 from cohobate.data.images import BadImage, or_fault, window
 from cohobate.data.masks import RGB, coloured
 from cohobate.data.sampling import Sampler
@@ -27,15 +28,11 @@ large as the whole would be; all made smaller, to 1/2 at most; a mirror image; a
 contrast and saturation."""
 DRAWS = 8
 CROPS = SCALES = (0.5, 1.0)
-CELL = 32
-"""Heights and widths of batches are multiples of it."""
 GREY = 114
 """What pads images, of 255."""
 AT_ONCE = 16
 """Images in a batch of an evaluation, at most."""
 PARTS = ("boxes", "labels", "area", "crowd", "masks")
-
-Corners = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +127,7 @@ class BoxTrainLoader:
     augment: names from `AUGMENTS`. Of boxes in a crop, those stay whose centre is in it, clipped.
     seed: of the augmentation, which is a pure function of (seed, epoch, id).
     masks: whether targets hold them, where the split has outlines.
+    mean, views, distort: as other tasks want them; images are padded with grey, and seen once.
     workers: processes that read files; None means one a core, at most 8.
 
     Raises ValueError for an unknown augmentation, and BadImage while iterating.
@@ -198,7 +196,7 @@ class BoxEvalLoader:
         mine = slice(rank, None, world) if len(split) >= world else slice(None)
         alike = defaultdict[tuple[int, int], list[int]](list)
         for row in range(len(split))[mine]:
-            alike[_padded([_fitted(split, row, size)])].append(row)
+            alike[padded([fitted(split.sizes[row].tolist(), size)])].append(row)
         count = min(batch_size, AT_ONCE)
         self.rows = [part for rows in alike.values() for part in torch.tensor(rows).split(count)]
         served = _Served(split, size)
@@ -229,17 +227,17 @@ class _Served(Dataset):
     def __getitem__(self, request: tuple[int, list[int]]) -> tuple[Any, ...] | BadImage:
         epoch, rows = request
         draws = uniform(self.seed, epoch, torch.tensor(rows), 0, DRAWS).tolist()
-        padded = _padded([_fitted(self.split, row, self.size) for row in rows])
+        canvas = padded([fitted(self.split.sizes[row].tolist(), self.size) for row in rows])
 
         def batch() -> tuple[Any, ...]:
-            images = torch.full((len(rows), 3, *padded), GREY, dtype=torch.uint8)
+            images = torch.full((len(rows), 3, *canvas), GREY, dtype=torch.uint8)
             sizes, counts, parts = [], [], []
             for place, (row, drawn) in enumerate(zip(rows, draws)):
                 image, part = self._image(row, *drawn)
                 high, wide = image.shape[1:]
                 images[place, :, :high, :wide] = image
                 if self.masks:
-                    edges = [0, 0, padded[1] - wide, padded[0] - high]
+                    edges = [0, 0, canvas[1] - wide, canvas[0] - high]
                     part[-1] = functional.pad(part[-1], edges)
                 sizes.append([high, wide])
                 counts.append(len(part[0]))
@@ -259,14 +257,15 @@ class _Served(Dataset):
             low + (high - low) * drawn if name in self.augment else 1.0
             for name, (low, high), drawn in (("crop", CROPS, part), ("scale", SCALES, scale))
         )
-        size, fitted = split.sizes[row].tolist(), _fitted(split, row, self.size)
+        size = split.sizes[row].tolist()
+        whole = fitted(size, self.size)
         high, wide = (max(1, round(share * side)) for side in size)
         y, x = round(top * (size[0] - high)), round(left * (size[1] - wide))
         corners = (x, y, x + wide, y + high)
-        shape = (max(1, round(factor * fitted[0])), max(1, round(factor * fitted[1])))
+        shape = (max(1, round(factor * whole[0])), max(1, round(factor * whole[1])))
         image = window(split.images[row], corners, shape)
         places = split.of(row)
-        boxes, kept = _within(split.boxes[places], corners, shape)
+        boxes, kept = within(split.boxes[places], corners, shape)
         places = places[kept]
         parts = [boxes, *(column[places] for column in (split.labels, split.area, split.crowd))]
         if self.masks:
@@ -279,34 +278,6 @@ class _Served(Dataset):
             parts[0][:, ::2] += shape[1]
             parts[4:] = [masks.flip(-1) for masks in parts[4:]]
         return coloured(image, *colours) if "colour" in self.augment else image, parts
-
-
-def _within(boxes: Tensor, corners: Corners, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The boxes whose centre lies in a part of an image, clipped to it, once it has that shape.
-
-    Also which of the boxes (n,) they are.
-    """
-    left, top, right, bottom = corners
-    high, wide = shape
-    scale = boxes.new_tensor([wide / (right - left), high / (bottom - top)]).repeat(2)
-    edge = boxes.new_tensor([wide, high])
-    boxes = (boxes - boxes.new_tensor([left, top, left, top])) * scale
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    kept = ((centres > 0) & (centres < edge)).all(1)
-    return boxes[kept].clamp_min(0).minimum(edge.repeat(2)), kept
-
-
-def _fitted(split: BoxSplit, row: int, size: int) -> tuple[int, int]:
-    """Height and width of an image whose long side is to be `size`."""
-    high, wide = split.sizes[row].tolist()
-    scale = size / max(high, wide)
-    return max(1, round(scale * high)), max(1, round(scale * wide))
-
-
-def _padded(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The least multiples of `CELL` that hold all of the shapes."""
-    high, wide = (-(-max(sides) // CELL) * CELL for sides in zip(*shapes))
-    return high, wide
 
 
 def _batch(ids: Tensor, made: tuple[Any, ...]) -> Batch:

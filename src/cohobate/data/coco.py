@@ -62,7 +62,7 @@ class _Instances:
         needed = {"images": "file_name", "annotations": "image_id", "categories": "name"}
         for key, inside in needed.items():
             rows = facts.get(key) if isinstance(facts, dict) else None
-            if not isinstance(rows, list):
+            if not isinstance(rows, list) or (key == "images" and not rows):
                 raise ValueError(f"{path} is no COCO file: it has no list of {key!r}")
             for row in rows:
                 if not isinstance(row, dict) or not {"id", inside} <= {*row}:

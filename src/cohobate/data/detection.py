@@ -78,9 +78,18 @@ def declared(name: str, size: int | None = None) -> ImageSet:
     if name not in SETS:
         raise unknown("dataset", name, SETS)
     data = dense.stand_in(name, SETS[name], size, USUAL)
-    pictures = [Picture(Path(str(number))) for number in range(SETS[name].train or 0)]
-    sizes = {picture.path: (data.size, data.size) for picture in pictures}
-    return replace(data, train=box_split(pictures, sizes, len(data.classes), Counter()))
+    count, none = SETS[name].train or 0, torch.zeros(0)
+    train = BoxSplit(
+        images=[Path(str(number)) for number in range(count)],
+        sizes=torch.full((count, 2), data.size),
+        counts=torch.zeros(count, dtype=torch.int64),
+        boxes=none.view(0, 4),
+        labels=none.long(),
+        area=none,
+        crowd=none.bool(),
+        classes=len(data.classes),
+    )
+    return replace(data, train=train)
 
 
 def _boxes(found: Pictures, skip_bad: bool) -> Boxes:
