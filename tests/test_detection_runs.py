@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(train):
 
 def test_mistakes_are_one_sentence(train):
     for settings, sentence in (
-        (["method.name=kd"], "is for classification and segmentation, and task=detection"),
+        (["method.name=dml"], "is for classification and segmentation, and task=detection"),
         (["method.name=mixskd"], "choose from detection_kd, pkd, supervised"),
         (["mix.name=mixup"], "mix.name=mixup: images of task=detection are not mixed"),
         (["model.arch=vit_tiny_patch16_224"], "is no pyramid"),
