@@ -92,14 +92,20 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
     batches = display.track(f"{label}: {len(split):,} images", _batches(trained, split))
     shown = build.shown(config)
     scores = task.evaluate(network, batches, _autocast(trained), **shown)
+    some = split.take(rows)
     looks = _looks(
         trained,
-        split.take(rows),
+        some,
         view,
         lambda batches: display.track(f"{label}: {len(rows):,} images, one by one", batches),
     )
-    marks = _in_order(looks, view.worth)
-    return Seen(label, str(trained.run.path), by_name(scores, trained.data.classes), marks)
+    return Seen(
+        label=label,
+        folder=str(trained.run.path),
+        scores=by_name(scores, trained.data.classes),
+        marks=_in_order(looks, view.worth),
+        curves=view.curves(each.answer for each in _looks(trained, some, view, iter)),
+    )
 
 
 def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Look]:
@@ -114,7 +120,7 @@ def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Loo
 
 def _panels(trained: Trained, split: Any, view: View) -> list[dict[str, str]]:
     """The pictures of every image of a split and of what a run says of it."""
-    looks = _looks(trained, split, view, lambda batches: batches)
+    looks = _looks(trained, split, view, iter)
     panels = _in_order(looks, view.panels)
     return [{name: shrunk(panel, view.side) for name, panel in each.items()} for each in panels]
 

@@ -1,12 +1,10 @@
-"""Boxes as people see them: what is found, missed and false in an image, and precision over recall."""
+"""Boxes as people see them: what is found, missed and false in an image."""
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,10 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from cohobate import boxwise
-from cohobate.analysis.figures import DASHES, GREY, Style, blank, looks, wrapped
 from cohobate.analysis.paper import plain
 from cohobate.analysis.view import View
-from cohobate.boxwise import IGNORED, Array, Seen, matches
+from cohobate.boxwise import IGNORED, Seen, matches
 from cohobate.core import Batch
 from cohobate.data.framing import alone
 
@@ -176,6 +173,10 @@ class BoxView(View):
             for kind, score, corners in rows
         ]
 
+    def curves(self, answers: Iterable[Seen]) -> list[list[float]]:
+        found = boxwise.curves([*answers], len(self.names))
+        return [[] if np.isnan(line).any() else line.tolist() for line in found]
+
     def _whole(self, batch: Batch, row: int) -> Tensor:
         """The image without its padding."""
         high, wide = batch.targets[row]["size"].tolist()
@@ -183,23 +184,3 @@ class BoxView(View):
 
     def _drawn(self, batch: Batch, row: int, answer: Seen, found: Sequence[Mark]) -> Image.Image:
         return drawn(self._whole(batch, row), answer.size, found)
-
-
-def precision_recall(curves: Array, names: Sequence[str]) -> go.Figure:
-    """A line a class, and their mean in grey, of what `boxwise.curves` gives: (classes, points)."""
-    figure = blank("recall", "precision")
-    there = {name: line for name, line in zip(names, curves) if not np.isnan(line).any()}
-    styles = looks(there)
-    lines = [(name, styles[name], line) for name, line in there.items()]
-    if len(lines) > 1:
-        lines.append(("mean", Style(GREY, "solid"), np.mean([*there.values()], 0)))
-    for name, style, line in lines:
-        figure.add_scatter(
-            x=np.linspace(0, 1, len(line)),
-            y=line,
-            mode="lines",
-            name=f"{wrapped(name)} {100 * line.mean():.1f} %",
-            line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
-            hovertemplate=f"{escape(name)}<br>recall %{{x:.2f}}: %{{y:.3f}}<extra></extra>",
-        )
-    return figure.update_xaxes(range=[0, 1.01]).update_yaxes(range=[0, 1.02])
