@@ -86,7 +86,7 @@ def marks(image: Seen, names: Sequence[str]) -> list[Mark]:
         for truth, mark in zip(matched, said(image, names))
         if truth != IGNORED
     ]
-    return [*missed, *found]
+    return [*missed, *sorted(found, key=lambda mark: mark.kind)]  # what is right lies on top
 
 
 def f1(found: Sequence[Mark]) -> float:
@@ -108,14 +108,14 @@ def drawn(picture: Tensor, size: tuple[int, int], found: Sequence[Mark]) -> Imag
     axes.set_axis_off()
     pixels = picture.float().clamp(0, 1).movedim(0, -1).cpu().numpy()
     axes.imshow(pixels, extent=(0, size[1], size[0], 0), aspect="auto", interpolation="nearest")
-    halo = [Stroke(linewidth=3.5, foreground="white"), Normal()]
+    halo = [Stroke(linewidth=4.5, foreground="white"), Normal()]
     for kind, (left, top, right, bottom), words in found:
         colour, stroke = PENS[kind]
         frame = Rectangle((left, top), right - left, bottom - top)
-        frame.set(fill=False, edgecolor=colour, linestyle=stroke, linewidth=2, path_effects=halo)
+        frame.set(fill=False, edgecolor=colour, linestyle=stroke, linewidth=3, path_effects=halo)
         axes.add_patch(frame)
         above = top > 0.04 * size[0]
-        ink = {"color": "white", "fontsize": 6.5, "va": "bottom" if above else "top"}
+        ink = {"color": "white", "fontsize": 8, "va": "bottom" if above else "top"}
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 1}
         axes.text(left, top, plain(words), clip_on=True, bbox=ground, **ink)
     canvas.draw()
@@ -127,7 +127,7 @@ class BoxView(View):
 
     mark: ClassVar[str] = "F1"
     table: ClassVar[str] = "boxes.csv"
-    side: ClassVar[int] = 400
+    side: ClassVar[int] = 480  # shown at half of that, and sharp where a page is made larger
 
     @property
     def headings(self) -> list[str]:
