@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cohobate.data import classification
-from cohobate.outcomes import Outcomes
+from cohobate.outcomes import Outcomes, Overlaps
 from cohobate.scores import record_outcomes
 from cohobate.trained import reopen
 
@@ -20,12 +20,38 @@ def test_bits_come_back(count):
     again = Outcomes.of(json.loads(json.dumps(table)))
     assert again.fingerprint == "abc"
     assert (again.right == right).all()
-    assert again.top1 == pytest.approx(sum(right) / count)
+    assert again.score == pytest.approx(sum(right) / count)
 
 
 def test_the_first_image_is_the_highest_bit():
     right = np.array([True, False, False, False, False, False, False, True, True])
     assert Outcomes("", right).table()["right"] == "8180"
+
+
+def test_overlaps_come_back():
+    counts = np.random.default_rng(0).integers(0, 9, (5, 2, 3))
+    counts[:, 0] = np.minimum(counts[:, 0], counts[:, 1])
+    counts[2] = 0
+    again = Overlaps.of(json.loads(json.dumps(Overlaps("abc", counts).table())))
+    assert again.fingerprint == "abc"
+    assert (again.counts == counts).all()
+    shares = [counts[:, 0, k].sum() / counts[:, 1, k].sum() for k in range(3)]
+    assert again.score == pytest.approx(np.mean(shares))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"images": 2, "classes": 2, "fingerprint": "a", "overlaps": [[[0, 1, 2]]]},
+        {"images": 1, "classes": 2, "fingerprint": "a", "overlaps": [[[2, 1, 2]]]},
+        {"images": 1, "classes": 2, "fingerprint": "a", "overlaps": [[[0, 1]]]},
+        {"images": 1, "classes": 2, "fingerprint": "a", "overlaps": [[]]},
+    ],
+)
+def test_what_is_no_overlap_is_told(table):
+    with pytest.raises(ValueError, match="it holds"):
+        Overlaps.of(table)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +75,7 @@ def test_a_run_leaves_them_and_they_can_be_made_again(smoke, cohobate):
     written = Path("run/outcomes.json").read_text(encoding="utf-8")
     outcomes = Outcomes.of(json.loads(written))
     row = json.loads(Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    assert outcomes.top1 == pytest.approx(row["test/top1"], abs=1e-6)
+    assert outcomes.score == pytest.approx(row["test/top1"], abs=1e-6)
 
     test = classification.load("digits").test
     assert test is not None
