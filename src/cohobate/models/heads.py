@@ -173,15 +173,12 @@ class TwoStage(nn.Module):
         if images.is_meta:
             return []
         found = heads.postprocess_detections(logits, deltas, proposals, sizes)
-        return [
-            {"boxes": boxes, "scores": scores, "labels": labels - 1}
-            for boxes, scores, labels in zip(*found)
-        ]
+        return [{"boxes": b, "scores": s, "labels": k - 1} for b, s, k in zip(*found)]
 
     def say(self, levels: list[Tensor], images: Tensor, sizes: Sizes, targets: Targets) -> Said:
         """Losses and scores of a training batch, of as many proposals as are sampled."""
         rpn, heads, named = self.net.rpn, self.net.roi_heads, _named(levels)
-        targets = [{**target, "labels": target["labels"] + 1} for target in targets]
+        targets = [{**t, "labels": t["labels"] + 1} for t in targets]
         proposals, anchors, objectness, offsets = self._propose(levels, images, sizes)
         if images.is_meta:
             made = {"objectness": objectness, "rpn_box": offsets}
@@ -204,8 +201,8 @@ class TwoStage(nn.Module):
             losses["mask"] = maskrcnn_loss(
                 self._masks(named, inside, sizes),
                 inside,
-                [target["masks"] for target in targets],
-                [target["labels"] for target in targets],
+                [t["masks"] for t in targets],
+                [t["labels"] for t in targets],
                 [rows[kept] for rows, kept in zip(matched, positive)],
             )
         return Said(losses, logits, chosen)
@@ -220,7 +217,7 @@ class TwoStage(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
         """The proposals of each image, the anchors of each, and what is said of those.
 
-        On the meta device, where nothing can be chosen, as many proposals as are kept at most.
+        On the meta device, where nothing can be chosen, as many as are kept at most.
         """
         rpn = self.net.rpn
         told = rpn.head(levels)
