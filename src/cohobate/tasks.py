@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cohobate import evaluate, pixelwise
-from cohobate.data import classification, segmentation
+from cohobate import boxwise, evaluate, pixelwise
+from cohobate.data import classification, detection, segmentation
+from cohobate.data.boxes import BoxEvalLoader, BoxTrainLoader
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.masks import MaskEvalLoader, MaskTrainLoader
-from cohobate.models import Classifier, Segmenter
+from cohobate.models import Classifier, Detector, Segmenter
 from cohobate.outcomes import Outcomes, Overlaps
 
 
@@ -20,8 +21,10 @@ class Task:
     data: reads a data set. declared: what is known of one that is not at hand.
     train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
-    score: the name of the score that counts. title: what people call it.
+    score: the name of the score that counts. title: what people call it. chance: what it is of guesses,
+        by the number of classes.
     answers: whether an image is answered rightly or wrongly as a whole.
+    mixes: whether images can be mixed with what they are taught.
     outcomes: what `evaluate` can leave of every image, from which intervals are drawn.
     shown: the settings of [eval] that `evaluate` takes, on how images are shown to the network.
     """
@@ -34,7 +37,9 @@ class Task:
     evaluate: Callable[..., dict[str, float]]
     score: str
     title: str
+    chance: Callable[[int], float]
     answers: bool
+    mixes: bool
     outcomes: type[Outcomes] | type[Overlaps] | None = None
     shown: tuple[str, ...] = ()
 
@@ -49,7 +54,9 @@ TASKS = {
         evaluate=evaluate.classification,
         score="top1",
         title="top-1",
+        chance=lambda classes: 1 / classes,
         answers=True,
+        mixes=True,
         outcomes=Outcomes,
     ),
     "segmentation": Task(
@@ -61,9 +68,24 @@ TASKS = {
         evaluate=pixelwise.segmentation,
         score="miou",
         title="mIoU",
+        chance=lambda classes: 1 / classes,
         answers=False,
+        mixes=True,
         outcomes=Overlaps,
         shown=("window", "stride", "flip", "scales"),
+    ),
+    "detection": Task(
+        model=Detector,
+        data=detection.load,
+        declared=detection.declared,
+        train_loader=BoxTrainLoader,
+        eval_loader=BoxEvalLoader,
+        evaluate=boxwise.detection,
+        score="map",
+        title="mAP",
+        chance=lambda classes: 0.0,
+        answers=False,
+        mixes=False,
     ),
 }
 """The tasks that `task` in a run file can name."""
