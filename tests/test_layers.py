@@ -24,10 +24,10 @@ LAYERS = [
     {"analysis", "trained"},
     {"scene", "sitters"},
     {"scores"},
-    {"train", "transfer", "explain", "analyse", "predict", "stopwatch"},
+    {"train", "transfer", "linear", "explain", "analyse", "predict", "stopwatch"},
     {"bench", "budget", "catalogue", "evaluation", "jobs"},
     {"study"},
-    {"card", "demo"},
+    {"card", "demo", "downstream"},
     {"export"},
     {"cli"},
 ]
