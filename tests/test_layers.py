@@ -13,7 +13,7 @@ LAYERS = [
     {"models"},
     {"modules"},
     {"methods"},
-    {"data", "evaluate", "pixelwise", "cost"},
+    {"data", "evaluate", "pixelwise", "boxwise", "cost"},
     {"tasks", "lineage"},
     {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
     {"engine", "ending", "loggers", "tables"},

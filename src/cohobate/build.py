@@ -264,6 +264,11 @@ def method(
         given["samples"] = len(data.train)
     built = kind(network, **given)
     if config.mix:
+        if not TASKS[config.task].mixes:
+            raise ValueError(
+                f"mix.name={config.mix.name}: images of task={config.task} are not mixed, nor are their"
+                " targets: take [mix] away (mix.name=none)"
+            )
         if built.mix is not None:
             raise ValueError(
                 f"method {config.method.name!r} mixes images itself: take [mix] away"

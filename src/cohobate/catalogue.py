@@ -15,13 +15,17 @@ from cohobate.build import find_method, teacher_choices
 from cohobate.core import Method
 from cohobate.cost import cost
 from cohobate.methods import FAMILIES, METHODS
-from cohobate.stopwatch import Case, build_method
+from cohobate.stopwatch import NETWORKS, Case, build_method
 
 MEASURED = Case(model="cifar_resnet20")
 """The network, its teacher, and the images that costs are told for."""
 COSTS = Path(__file__).with_name("methods") / "costs.json"
 """What `ratio` gives of every method, counted beforehand by docs/make.py."""
 JOURNALS = ("Nature", "TNNLS", "TPAMI", "JMLR", "IJCV", "TIP", "Pattern Recognition")
+
+
+TARGETS = {"segmentation": "masks", "detection": "boxes"}
+"""What the images of other tasks come with."""
 
 
 class Citation(NamedTuple):
@@ -134,7 +138,7 @@ def needs(kind: type[Method]) -> list[str]:
         other = next((name for name, known in METHODS.items() if known is wanted), "")
         found.append(f"teacher ({other})" if other else "teacher")
     if "classification" not in kind.tasks:
-        found.append("masks")
+        found += [TARGETS[task] for task in kind.tasks]
     if kind.views > 1:
         found.append(f"{kind.views} views")
     companions = asked["companions"].default if "companions" in asked else kind.companions
@@ -217,10 +221,9 @@ def _costs(name: str) -> str:
     for key, (meaning, power) in words.items():
         theirs, ours = (costs[key] / 10**power for costs in (plain, training_cost(name)))
         rows.append(f"| {meaning} | {theirs:,.2f} | {ours:,.2f} | {ours / theirs:.2f} |")
-    decoder = ' with `model.decoder="bifpn"`' * (case.task == "segmentation")
-    network = (
-        f"`{MEASURED.model}`{decoder} at {MEASURED.size} pixels with {MEASURED.classes} classes"
-    )
+    given = NETWORKS.get(case.task, {})
+    more = "".join(f' with `model.{key}="{value}"`' for key, value in given.items())
+    network = f"`{MEASURED.model}`{more} at {MEASURED.size} pixels with {MEASURED.classes} classes"
     taught = (
         ", and a teacher like it"
         if "teacher" in inspect.signature(find_method(name)).parameters

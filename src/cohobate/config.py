@@ -102,7 +102,7 @@ class EvalConfig(Table):
 class RunConfig(Table):
     """A whole run file."""
 
-    task: Literal["classification", "segmentation"] = "classification"
+    task: Literal["classification", "segmentation", "detection"] = "classification"
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     precision: Literal["auto", "bf16", "float32"] = "auto"
     compile: Literal["auto"] | bool = "auto"

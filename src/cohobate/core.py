@@ -38,8 +38,8 @@ def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "")
 
 
 def counted(number: int, what: str) -> str:
-    """`1 image`, `2 images`; `classes` and `processes` where `what` ends in an s."""
-    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    """`1 image`, `2 images`; `classes` and `boxes` where `what` ends in an s or an x."""
+    plural = f"{what}es" if what.endswith(("s", "x")) else f"{what}s"
     return f"{number:,} {what if number == 1 else plural}"
 
 

@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
@@ -53,7 +54,7 @@ def _supervised_macs(method: Method, size: int) -> int:
     if not any(p.requires_grad for p in network.parameters()):
         network.requires_grad_(True)
     images = torch.empty(ROWS, 3, size, size, device="meta")
-    targets = network.noise_targets(ROWS, size, torch.Generator()).to("meta")
+    targets = move_data_to_device(network.noise_targets(ROWS, size, torch.Generator()), "meta")
     ids = torch.zeros(ROWS, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counted:
         total(network.losses(Batch(images, targets, ids)).values()).backward()
@@ -92,9 +93,9 @@ def example(method: Method, size: int, anchors: int, device: torch.device | str)
     views = (method.views,) if method.views > 1 else ()
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(rows, *views, 3, size, size, generator=draw)
-    targets = method.model.noise_targets(rows, size, draw)
+    targets = move_data_to_device(method.model.noise_targets(rows, size, draw), device)
     ids = torch.arange(rows, device=device)
-    return method.mixed(Batch(images.to(device), targets.to(device), ids), draw)
+    return method.mixed(Batch(images.to(device), targets, ids), draw)
 
 
 def ghost_of(method: Method, size: int, anchors: int = ROWS) -> tuple[Method, Batch]:

@@ -32,7 +32,7 @@ def number(name: str, value: float) -> str:
     )
 
 
-HEADLINES = ("/top1", "/miou")
+HEADLINES = ("/top1", "/miou", "/map")
 """The scores that a line of an epoch tells: the one that counts of each task."""
 
 

@@ -1,8 +1,12 @@
-"""What several processes share. Every function is the identity on one process."""
+"""What several processes share. On one process, functions give back what they are given."""
+
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -13,6 +17,15 @@ def gather(value: Tensor) -> Tensor:
     rows = value.new_empty(dist.get_world_size() * len(value), *value.shape[1:])
     dist.all_gather_into_tensor(rows, value.contiguous())
     return rows
+
+
+def gather_objects(value: T) -> list[T]:
+    """What every process has, in order of rank, whatever it is; it is copied by pickling."""
+    if not dist.is_initialized():
+        return [value]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 @torch.no_grad()

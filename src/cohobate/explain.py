@@ -94,7 +94,7 @@ def _stages(model: Any, size: int) -> list[tuple[str, str, str]]:
     if model is None or not model.stages:
         return []
     with torch.no_grad():
-        maps = model.eval().trace(torch.empty(1, 3, size, size, device="meta")).stages
+        maps = model.eval().features(torch.empty(1, 3, size, size, device="meta"))
     return [
         (stage.module, str(stage.channels), f"{tapped.shape[2]} × {tapped.shape[3]}")
         for stage, tapped in zip(model.stages, maps)

@@ -93,7 +93,7 @@ def networks(method: Method) -> Iterator[tuple[str, Classifier]]:
     """The networks in a method, by what people call them; the one that is trained has no name."""
     for path, module in method.named_modules():
         if isinstance(module, Classifier):
-            words = [word for word in path.split(".") if word not in ("net", "model")]
+            words = [word for word in path.split(".") if word not in ("net", "model", "backbone")]
             yield ".".join(words), module
 
 

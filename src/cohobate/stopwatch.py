@@ -23,9 +23,9 @@ from cohobate.display import Silent
 from cohobate.engine import Training
 from cohobate.losses import total
 from cohobate.machine import Machine, fast_precision
-from cohobate.models import Classifier, Segmenter
 from cohobate.optim import Recipe
 from cohobate.rundir import RunDir
+from cohobate.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +70,13 @@ def build_method(case: Case) -> Method:
 
 
 def _network(case: Case, arch: str) -> Any:
-    """A network for the task; for segmentation, FRSKD's own, which every method for it fits."""
-    if case.task == "segmentation":
-        return Segmenter(arch, case.classes, size=case.size, decoder="bifpn")
-    return Classifier(arch, case.classes, size=case.size)
+    """A network for the task."""
+    given = NETWORKS.get(case.task, {})
+    return TASKS[case.task].model(arch, case.classes, size=case.size, **given)
+
+
+NETWORKS = {"segmentation": {"decoder": "bifpn"}, "detection": {"detector": "retinanet"}}
+"""What is put on an encoder to measure methods for other tasks; FRSKD's decoder is one that all fit."""
 
 
 class Ours:
@@ -85,22 +88,7 @@ class Ours:
         fast.fold(method, example(method, case.size, 2, fabric.device))
         if case.compile:
             fast.compile_whole(method)
-        images = torch.randint(256, (case.samples, 3, case.size, case.size)).byte()
-        split = Split(images, torch.arange(len(images)) % case.classes)
-        loader = TrainLoader(
-            split,
-            Sampler(
-                split.targets,
-                case.batch_size,
-                companions=method.companions,
-                repeats=method.repeats,
-            ),
-            augment=["crop", "flip"],
-            size=case.size,
-            views=method.views,
-            distort=method.distort,
-            device=fabric.device,
-        )
+        loader = _loader(case, method, fabric.device)
         recipe = Recipe(epochs=10**6, lr=1e-3, schedule="constant", warmup=0.0, weight_decay=5e-4)
         self.training = Training(
             fabric,
@@ -121,6 +109,41 @@ class Ours:
     @property
     def data_wait(self) -> float:
         return self.training.waited / self.training.seconds
+
+
+def _loader(case: Case, method: Method, device: torch.device) -> Any:
+    """Images of noise that lie in memory; for another task one batch of them, which is at hand."""
+    if case.task != "classification":
+        return Held(example(method, case.size, case.batch_size, device))
+    images = torch.randint(256, (case.samples, 3, case.size, case.size)).byte()
+    split = Split(images, torch.arange(len(images)) % case.classes)
+    return TrainLoader(
+        split,
+        Sampler(
+            split.targets,
+            case.batch_size,
+            companions=method.companions,
+            repeats=method.repeats,
+        ),
+        augment=["crop", "flip"],
+        size=case.size,
+        views=method.views,
+        distort=method.distort,
+        device=device,
+    )
+
+
+class Held:
+    """A loader of one batch, again and again."""
+
+    def __init__(self, batch: Batch):
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        yield self.batch
 
 
 class Reference:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cohobate import evaluate, pixelwise
-from cohobate.data import classification, segmentation
+from cohobate import boxwise, evaluate, pixelwise
+from cohobate.data import classification, detection, segmentation
+from cohobate.data.boxes import BoxEvalLoader, BoxTrainLoader
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.masks import MaskEvalLoader, MaskTrainLoader
-from cohobate.models import Classifier, Segmenter
+from cohobate.models import Classifier, Detector, Segmenter
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Task:
     data: reads a data set. declared: what is known of one that is not at hand.
     train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
-    score: the name of the score that counts.
+    score: the name of the score that counts. chance: what it is of guesses, by the number of classes.
     answers: whether an image is answered rightly or wrongly as a whole.
+    mixes: whether images can be mixed with what they are taught.
     """
 
     model: type[Any]
@@ -30,7 +32,9 @@ class Task:
     eval_loader: Callable[..., Any]
     evaluate: Callable[..., dict[str, float]]
     score: str
+    chance: Callable[[int], float]
     answers: bool
+    mixes: bool
 
 
 TASKS = {
@@ -42,7 +46,9 @@ TASKS = {
         eval_loader=EvalLoader,
         evaluate=evaluate.classification,
         score="top1",
+        chance=lambda classes: 1 / classes,
         answers=True,
+        mixes=True,
     ),
     "segmentation": Task(
         model=Segmenter,
@@ -52,7 +58,21 @@ TASKS = {
         eval_loader=MaskEvalLoader,
         evaluate=pixelwise.segmentation,
         score="miou",
+        chance=lambda classes: 1 / classes,
         answers=False,
+        mixes=True,
+    ),
+    "detection": Task(
+        model=Detector,
+        data=detection.load,
+        declared=detection.declared,
+        train_loader=BoxTrainLoader,
+        eval_loader=BoxEvalLoader,
+        evaluate=boxwise.detection,
+        score="map",
+        chance=lambda classes: 0.0,
+        answers=False,
+        mixes=False,
     ),
 }
 """The tasks that `task` in a run file can name."""

@@ -300,7 +300,7 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
     first = seen.take(torch.arange(len(seen))[:: max(1, len(seen) // 512)])
     batches = task.eval_loader(first, size=data.size, batch_size=64, workers=0)
     score = task.evaluate(frozen.net, batches)[task.score]
-    chance = 1 / len(data.classes)
+    chance = task.chance(len(data.classes))
     if score > chance + 3 * (chance * (1 - chance) / len(first)) ** 0.5:
         return []
     return [
@@ -336,6 +336,7 @@ def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabr
         mean=data.mean,
         device=fabric.device,
         workers=config.data.workers,
+        **method.model.asks,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from cohobate.models import Classifier, Segmenter, Unavailable
+from cohobate.models import Classifier, Detector, Segmenter, Unavailable
 
 
 def load_timm(arch: str, num_classes: int, *, weights: bool = True) -> Classifier:
@@ -31,7 +32,7 @@ def load_timm(arch: str, num_classes: int, *, weights: bool = True) -> Classifie
 def load_network(folder: str | Path, *, weights: bool = True) -> Any:
     """The network that a run, or timm itself, left in a folder: `model.safetensors`, `config.json`.
 
-    A `Classifier`, or what `SPEC` in its config.json says of a network for another task.
+    A `Classifier`, or what its config.json says of a network for another task, by `SPECS`.
     weights: whether to load them; else `config.json` is enough, and they are new ones.
     Raises ValueError where there is none, or it is damaged.
     """
@@ -41,8 +42,9 @@ def load_network(folder: str | Path, *, weights: bool = True) -> Any:
             with safe_open(folder / "model.safetensors", "pt"):  # whole, as far as its header says
                 pass
         facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if SPEC in facts:
-            return _load_segmenter(folder, facts, weights)
+        for name, kind in SPECS.items():
+            if name in facts:
+                return _load_other(folder, kind, facts[name], facts, weights)
         classes = facts.get("num_classes") or facts["pretrained_cfg"]["num_classes"]
         return Classifier(f"local-dir:{folder}", classes, pretrained=weights)
     except FileNotFoundError:
@@ -59,17 +61,19 @@ def load_classifier(folder: str | Path) -> Classifier:
     network = load_network(folder)
     if not isinstance(network, Classifier):
         raise ValueError(
-            f"{folder} holds a network for segmentation, and this command is for classification"
+            f"{folder} holds a network for {network.task}, and this command is for classification"
         )
     return network
 
 
-SPEC = "segmenter"
-"""What `config.json` says of a network that timm cannot build."""
+SPECS: dict[str, Any] = {"segmenter": Segmenter, "detector": Detector}
+"""The networks that timm cannot build, by what `config.json` calls how they are built."""
 
 
-def _load_segmenter(folder: Path, facts: dict[str, Any], weights: bool) -> Segmenter:
-    network = Segmenter(num_classes=facts["num_classes"], **facts[SPEC])
+def _load_other(
+    folder: Path, kind: Any, spec: dict[str, Any], facts: dict[str, Any], weights: bool
+) -> Any:
+    network = kind(num_classes=facts["num_classes"], **spec)
     network.pretrained_cfg["label_names"] = facts["label_names"]
     if weights:
         network.load_state_dict(load_file(folder / "model.safetensors"))
@@ -159,8 +163,8 @@ def start_from(network: Any, source: str) -> bool:
         state = _read(path)
     except ValueError as error:
         raise ValueError(f"init={source}: {error}") from error
-    if isinstance(network, Segmenter):
-        return _start_segmenter(network, source, state)
+    if not isinstance(network, Classifier):
+        return _start_other(network, source, state)
     mine = network.net.state_dict()
     shapes = {key for key in state if key in mine and state[key].shape != mine[key].shape}
     ends = _head_keys(network)
@@ -174,8 +178,8 @@ def start_from(network: Any, source: str) -> bool:
     return not shapes and not {*mine} - {*state}
 
 
-def _start_segmenter(network: Segmenter, source: str, state: dict[str, torch.Tensor]) -> bool:
-    """Loads a segmenter's weights, or those of a timm network into its encoder."""
+def _start_other(network: Any, source: str, state: dict[str, torch.Tensor]) -> bool:
+    """Loads the weights of a network like it, or those of a timm network into its encoder."""
     whole = network.state_dict()
     if {*state} == {*whole}:
         fits = all(state[key].shape == whole[key].shape for key in state)
@@ -183,8 +187,7 @@ def _start_segmenter(network: Segmenter, source: str, state: dict[str, torch.Ten
         network.load_state_dict(kept, strict=False)
         return fits
     own = network.encoder.net.state_dict()
-    inner = "encoder.net."
-    state = {key.removeprefix(inner): v for key, v in state.items()}
+    state = {INNER.sub("", key): value for key, value in state.items()}
     strange = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if strange:
         raise ValueError(
@@ -195,12 +198,16 @@ def _start_segmenter(network: Segmenter, source: str, state: dict[str, torch.Ten
     return False
 
 
+INNER = re.compile(r"^(backbone\.)?encoder\.net\.")
+"""What stands before timm's own keys in a network for another task."""
+
+
 def save_network(
     folder: Path, network: Any, size: int, classes: Sequence[str], crop: float = 1.0
 ) -> None:
-    """Writes the network alone: timm's own keys and `config.json`, or, of a segmenter, all of it."""
-    if isinstance(network, Segmenter):
-        _export_segmenter(folder, network, size, classes)
+    """Writes the network alone: timm's own keys and `config.json`; for another task, all of it."""
+    if not isinstance(network, Classifier):
+        _save_other(folder, network, size, classes)
         return
     net: Any = reorder(deepcopy(network.net).cpu(), torch.contiguous_format)
     mean, std = (network.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
@@ -224,11 +231,12 @@ def save_network(
     temporary.rmdir()
 
 
-def _export_segmenter(folder: Path, network: Segmenter, size: int, classes: Sequence[str]) -> None:
+def _save_other(folder: Path, network: Any, size: int, classes: Sequence[str]) -> None:
     """Writes what `load_network` reads."""
     mean, std = (network.encoder.get_buffer(k).flatten().tolist() for k in ("mean", "std"))
+    name = next(name for name, kind in SPECS.items() if isinstance(network, kind))
     facts = {
-        SPEC: {**network.spec, "size": size, "mean": mean, "std": std},
+        name: {**network.spec, "size": size, "mean": mean, "std": std},
         "num_classes": network.num_classes,
         "label_names": list(classes),
     }

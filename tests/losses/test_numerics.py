@@ -54,6 +54,7 @@ LOGITS: dict[str, Pair] = {
     "relational_distances": lambda s, t, y: losses.relational_distances(s, t),
     "relational_angles": lambda s, t, y: losses.relational_angles(s, t),
     "probabilistic_transfer": lambda s, t, y: losses.probabilistic_transfer(s, t),
+    "rich_kl": lambda s, t, y: losses.rich_kl(s, t, 4.0),
 }
 """Losses of rows (B, C) of a student and a teacher, with class indices (B,)."""
 

@@ -162,6 +162,9 @@ def bench(
     batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 64,
     size: Annotated[int, typer.Option(min=1, help="Side of an image, in pixels.")] = 32,
     classes: Annotated[int, typer.Option(min=2, help="Classes of the data.")] = 100,
+    task: Annotated[
+        str, typer.Option(help="classification, segmentation or detection.")
+    ] = "classification",
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="By default on a GPU alone.")
     ] = None,
@@ -171,13 +174,17 @@ def bench(
     import torch
 
     from cohobate import bench as program
+    from cohobate.core import unknown
     from cohobate.methods import METHODS
     from cohobate.stopwatch import Case
+    from cohobate.tasks import TASKS
 
     if json and not json.parent.is_dir():
         raise ValueError(f"--json {json}: there is no folder {json.parent}")
     compiles = torch.cuda.is_available() if compiled is None else compiled
-    every = [name for name, kind in METHODS.items() if "classification" in kind.tasks]
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    every = [name for name, kind in METHODS.items() if task in kind.tasks]
     names = dict.fromkeys(["supervised", *(methods.split(",") if methods else every)])
     cases = [
         Case(
@@ -188,6 +195,7 @@ def bench(
             size=size,
             classes=classes,
             compile=compiles,
+            task=task,
         )
         for name in names
     ]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
+T = TypeVar("T")
 Place = Callable[[int, int], Tensor]
 """From the width and height of an image to boxes (N, 4): left, top, width, height, in pixels."""
 
@@ -63,6 +64,21 @@ def parts(path: Path, place: Place, size: int) -> Tensor:
         for channel in image.getbands():
             planes += view.tobytes("raw", channel)
     return torch.frombuffer(planes, dtype=torch.uint8).view(-1, 3, size, size)
+
+
+def window(path: Path, box: Sequence[float], shape: tuple[int, int]) -> Tensor:
+    """A part of one image as displayed, resized, antialiased: uint8 (3, *shape).
+
+    box: its left, top, right and bottom in pixels. Raises BadImage.
+    """
+    left, top, right, bottom = box
+    high, wide = shape
+    share = max(high / (bottom - top), wide / (right - left))
+    with reading(path), Image.open(path) as file:
+        image, scale = _decode(file, share)
+        edges = (scale * left, scale * top, scale * right, scale * bottom)
+        view = image.resize((wide, high), Image.Resampling.BILINEAR, box=edges)
+    return torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous()
 
 
 def _is_plain_jpeg(file: Image.Image) -> bool:
@@ -136,6 +152,14 @@ def reading(path: Path) -> Iterator[None]:
         raise BadImage(path, "it is not an image of a known format") from error
     except Exception as error:
         raise BadImage(path, str(error) or type(error).__name__) from error
+
+
+def or_fault(make: Callable[[], T]) -> T | BadImage:
+    """What is made, or the fault of its first bad file: an error would arrive as a traceback."""
+    try:
+        return make()
+    except BadImage as error:
+        return error
 
 
 def _decode(image: Image.Image, share: float) -> tuple[Image.Image, float]:

@@ -1,7 +1,6 @@
 """Folders of images and masks, as the field lays them out; nothing is decoded here."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from torchvision import datasets
 from cohobate.core import VOID
 from cohobate.data.folder import EXTENSIONS
 from cohobate.data.masks import MaskSplit
-from cohobate.data.splits import existing
+from cohobate.data.splits import Splits, existing
 
 FOLDER = (
     "it should hold images/, masks/ (a PNG of the same name, class numbers, 255 for void), train.txt"
@@ -56,24 +55,8 @@ COCO_GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
 """The numbers of COCO-Stuff, from 1 to 182, that no class has."""
 
 
-@dataclass(frozen=True, eq=False)
-class Masks:
-    """What a reader found: whole splits as they lie on disk, and sentences for the run's summary."""
-
-    classes: tuple[str, ...]
-    train: MaskSplit
-    val: MaskSplit | None = None
-    test: MaskSplit | None = None
-    notes: tuple[str, ...] = ()
-
-    def each(self, change: Callable[[MaskSplit], MaskSplit]) -> "Masks":
-        """The same with every split changed."""
-        val, test = (None if s is None else change(s) for s in (self.val, self.test))
-        return replace(self, train=change(self.train), val=val, test=test)
-
-    def noting(self, note: str) -> "Masks":
-        """The same with one more note."""
-        return replace(self, notes=(*self.notes, note))
+Masks = Splits[MaskSplit]
+"""What a reader of images with masks found."""
 
 
 def read_folder(name: str, root: Path | None, download: bool) -> Masks:

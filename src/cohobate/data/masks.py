@@ -1,6 +1,6 @@
 """Images with a mask each: a split of them, and batches that are scaled, cropped, flipped and padded."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from cohobate.core import VOID, Batch, unknown
 from cohobate.data.draws import uniform
-from cohobate.data.images import BadImage, reading
+from cohobate.data.images import BadImage, or_fault, reading
 from cohobate.data.sampling import Sampler
 from cohobate.data.workers import Workers
 
@@ -184,7 +184,7 @@ class _Whole(Dataset):
         self.split = split
 
     def __getitem__(self, request: tuple[int, list[int]]) -> tuple[Tensor, Tensor] | BadImage:
-        return _or_fault(lambda: self.split.read(request[1][0]))
+        return or_fault(lambda: self.split.read(request[1][0]))
 
 
 class _Crops(Dataset):
@@ -212,11 +212,11 @@ class _Crops(Dataset):
             images, masks = [], []
             for row, drawn in zip(rows, draws.tolist()):
                 image, mask = self._crop(*self.split.read(row), *drawn[0][:4])
-                images.append(torch.stack([self._coloured(image, *each[4:]) for each in drawn]))
+                images.append(torch.stack([self._view(image, each[4:]) for each in drawn]))
                 masks.append(mask)
             return torch.stack(images), torch.stack(masks)
 
-        return _or_fault(batch)
+        return or_fault(batch)
 
     def _crop(
         self, image: Tensor, mask: Tensor, scale: float, top: float, left: float, mirror: float
@@ -232,14 +232,8 @@ class _Crops(Dataset):
             image, mask = image.flip(-1), mask.flip(-1)
         return image, mask
 
-    def _coloured(self, image: Tensor, *draws: float) -> Tensor:
-        """The image in other colours, by three draws in [0, 1)."""
-        if "colour" not in self.augment:
-            return image
-        least, most = COLOURS
-        bright, contrast, saturation = (least + (most - least) * drawn for drawn in draws)
-        image = functional.adjust_brightness(image, bright)
-        return functional.adjust_saturation(functional.adjust_contrast(image, contrast), saturation)
+    def _view(self, image: Tensor, draws: list[float]) -> Tensor:
+        return coloured(image, *draws) if "colour" in self.augment else image
 
     def _window(
         self, image: Tensor, mask: Tensor, top: float, left: float
@@ -259,6 +253,16 @@ class _Crops(Dataset):
         )[0]
 
 
+def coloured(image: Tensor, bright: float, contrast: float, saturation: float) -> Tensor:
+    """An image (3, H, W) in other colours, by three draws in [0, 1)."""
+    least, most = COLOURS
+    bright, contrast, saturation = (
+        least + (most - least) * drawn for drawn in (bright, contrast, saturation)
+    )
+    image = functional.adjust_brightness(image, bright)
+    return functional.adjust_saturation(functional.adjust_contrast(image, contrast), saturation)
+
+
 def resized(image: Tensor, mask: Tensor, short: int) -> tuple[Tensor, Tensor]:
     """An image (3, H, W) and its mask (H, W) with a short side of so many pixels."""
     short = max(short, 1)
@@ -267,11 +271,3 @@ def resized(image: Tensor, mask: Tensor, short: int) -> tuple[Tensor, Tensor]:
     shape = [max(1, round(scale * high)), max(1, round(scale * wide))]
     image = functional.resize(image, shape, InterpolationMode.BILINEAR, antialias=True)
     return image, functional.resize(mask[None], shape, InterpolationMode.NEAREST)[0]
-
-
-def _or_fault(make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor] | BadImage:
-    """What is made, or the fault of its first bad file: an error would arrive as a traceback."""
-    try:
-        return make()
-    except BadImage as error:
-        return error

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from cohobate.data.draws import generator
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +53,35 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Splits(Generic[S]):
     """What a reader found: whole splits as they lie on disk, before anything is cut or resized.
 
-    Images in memory are (N, 1 or 3, H, W) here. `notes` are sentences for the run's summary.
+    notes: sentences for the run's summary.
     """
 
     classes: tuple[str, ...]
-    train: Split
-    val: Split | None = None
-    test: Split | None = None
+    train: S
+    val: S | None = None
+    test: S | None = None
     notes: tuple[str, ...] = ()
 
-    def each(self, change: Callable[[Split], Split]) -> "Found":
-        """The same with every split changed."""
-        val, test = (None if s is None else change(s) for s in (self.val, self.test))
-        return replace(self, train=change(self.train), val=val, test=test)
+    def splits(self) -> dict[str, S]:
+        """Those that there are, by name."""
+        every = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
 
-    def noting(self, note: str) -> "Found":
+    def each(self, change: Callable[[S], T]) -> "Splits[T]":
+        """The same with every split changed."""
+        changed = {name: change(split) for name, split in self.splits().items()}
+        return Splits(self.classes, **changed, notes=self.notes)
+
+    def noting(self, note: str) -> "Splits[S]":
         """The same with one more note."""
         return replace(self, notes=(*self.notes, note))
+
+
+Found = Splits[Split]
+"""Of images and their classes; images in memory are (N, 1 or 3, H, W) here."""
 
 
 class Reader(Protocol):

@@ -18,8 +18,8 @@ Request = tuple[int, list[int]]
 class Workers:
     """What `made[request]` gives, for one request after another, on the device.
 
-    made: gives a tensor, several in a tuple, or the `BadImage` that it met: an error that is raised
-        in a worker would arrive as a traceback.
+    made: gives a tensor, several in a tuple, with numbers among them, or the `BadImage` that it met:
+        an error that is raised in a worker would arrive as a traceback.
     workers: processes; None means one a core, at most 8.
     lasting: whether they stay from epoch to epoch.
     """
@@ -51,7 +51,7 @@ class Workers:
     def _moved(self, made: Any) -> Any:
         if isinstance(made, Tensor):
             return made.to(self.device, non_blocking=True)
-        return tuple(map(self._moved, made))
+        return tuple(map(self._moved, made)) if isinstance(made, tuple | list) else made
 
 
 def processes(workers: int | None) -> int:

@@ -28,13 +28,20 @@ class Decision(NamedTuple):
 def compile_whole(method: Method) -> None:
     """Compiles losses and all as one graph; with CUDA graphs on a GPU. Takes place at the first call.
 
+    Of networks whose losses are no one graph, as those of detectors, it is their `compile_scope` alone.
     What is compiled is kept on the disk for the next start, where `TORCHINDUCTOR_CACHE_DIR` says
     or under the user's cache.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "cohobate" / "compiled"))
     on_gpu = next(method.parameters()).is_cuda
-    method.compile(fullgraph=True, mode="reduce-overhead" if on_gpu else None)
+    scope: str = method.model.compile_scope
+    if not scope:
+        method.compile(fullgraph=True, mode="reduce-overhead" if on_gpu else None)
+        return
+    for network in method.modules():
+        if getattr(network, "compile_scope", "") == scope:
+            network.get_submodule(scope).compile(fullgraph=True)
 
 
 def decide(

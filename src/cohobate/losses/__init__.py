@@ -41,7 +41,7 @@ from cohobate.losses.labels import (
     virtual_softmax,
     virtual_teacher,
 )
-from cohobate.losses.logits import kl, standardised, total
+from cohobate.losses.logits import kl, rich_kl, standardised, total
 from cohobate.losses.maps import (
     boundary,
     factor_transfer,
@@ -98,6 +98,7 @@ __all__ = [
     "propagated",
     "relational_angles",
     "relational_distances",
+    "rich_kl",
     "similarity_preserving",
     "sinkhorn",
     "smoothed_target",

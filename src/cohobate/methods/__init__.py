@@ -14,6 +14,7 @@ from cohobate.methods.ctkd import CTKD
 from cohobate.methods.cutmix import CutMix
 from cohobate.methods.cwd import CWD
 from cohobate.methods.ddgsd import DDGSD
+from cohobate.methods.detection_kd import DetectionKD
 from cohobate.methods.dist import DIST
 from cohobate.methods.dkd import DKD
 from cohobate.methods.dks import DKS
@@ -45,6 +46,7 @@ from cohobate.methods.nfd import NFD
 from cohobate.methods.nkd import NKD
 from cohobate.methods.nst import NST
 from cohobate.methods.ofd import OFD
+from cohobate.methods.pkd import PKD
 from cohobate.methods.pkt import PKT
 from cohobate.methods.pskd import PSKD
 from cohobate.methods.residual_kd import ResidualKD
@@ -152,6 +154,10 @@ FAMILIES: dict[str, tuple[type[Method], ...]] = {
     "segmentation": (
         CWD,
         FRSKDSegmentation,
+    ),
+    "detection": (
+        DetectionKD,
+        PKD,
     ),
 }
 """The methods, by what they have in common."""

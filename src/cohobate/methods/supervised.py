@@ -10,7 +10,7 @@ class Supervised(Method[Any]):
     https://doi.org/10.1038/323533a0.
     """
 
-    tasks = ("classification", "segmentation")
+    tasks = ("classification", "segmentation", "detection")
 
     def forward(self, batch: Batch, progress: Progress) -> Losses:
         return self.model.losses(batch)

@@ -2,7 +2,18 @@
 
 from cohobate.models import cifar
 from cohobate.models.classifier import Classifier, Tail, Unavailable
+from cohobate.models.detector import Detector
 from cohobate.models.segmenter import Segmenter
 from cohobate.models.trace import Model, Stage, Trace
 
-__all__ = ["Classifier", "Model", "Segmenter", "Stage", "Tail", "Trace", "Unavailable", "cifar"]
+__all__ = [
+    "Classifier",
+    "Detector",
+    "Model",
+    "Segmenter",
+    "Stage",
+    "Tail",
+    "Trace",
+    "Unavailable",
+    "cifar",
+]

@@ -2,7 +2,7 @@
 
 import inspect
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import timm
 import torch
@@ -49,6 +49,9 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    compile_scope = ""
+    asks: ClassVar[dict[str, Any]] = {}
+    task = "classification"
 
     def __init__(
         self,
@@ -92,6 +95,10 @@ class Classifier(nn.Module):
                 " of which `cohobate models NAME` prints stages"
             )
         return read(self.net, self.normalise(images), self.stages)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The map of every stage, shallow to deep."""
+        return self.trace(images).stages
 
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean).div_(self.std)

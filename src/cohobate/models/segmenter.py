@@ -1,7 +1,6 @@
 """Any timm pyramid with a decoder: a class for every pixel."""
 
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from cohobate.core import VOID, Batch, Losses, unknown
 from cohobate.models.classifier import Classifier
 from cohobate.models.decoders import DECODERS
-from cohobate.models.trace import Stage, Trace
+from cohobate.models.pyramid import behead, check_pyramid, features
+from cohobate.models.trace import Trace
 
 RGB = tuple[float, float, float]
 
@@ -27,6 +27,10 @@ class Segmenter(nn.Module):
     `encoder.net` is the timm network itself, without its classifier, under timm's own keys.
     Raises ValueError as `Classifier` does, and for a network that the decoder cannot stand on.
     """
+
+    compile_scope = ""
+    asks: ClassVar[dict[str, Any]] = {}
+    task = "segmentation"
 
     def __init__(
         self,
@@ -49,8 +53,8 @@ class Segmenter(nn.Module):
         shared = {"size": size, "mean": mean, "std": std}
         self.encoder = Classifier(arch, num_classes, pretrained=pretrained, **shared, **given)
         self.stages = self.encoder.stages
-        _check_pyramid(arch, self.stages)
-        _behead(self.encoder.net, self.stages)
+        check_pyramid(arch, self.stages)
+        behead(self.encoder.net, self.stages)
         self.decoder: Any = kind(arch, self.stages, width)
         self.classifier = nn.Conv2d(self.decoder.channels, num_classes, 1)
         self.num_classes, self.size = num_classes, self.encoder.size
@@ -74,13 +78,7 @@ class Segmenter(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The map of every stage, shallow to deep; images are padded to whole cells of the last."""
-        inputs = self.encoder.normalise(images)
-        cell = self.stages[-1].stride
-        high, wide = (-side % cell for side in images.shape[-2:])
-        if high or wide:
-            inputs = F.pad(inputs, (0, wide, 0, high))
-        taps = [stage.tap for stage in self.stages]
-        return self.encoder.net.forward_intermediates(inputs, indices=taps, intermediates_only=True)
+        return features(self.encoder, images)
 
     def classified(self, maps: Tensor, images: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of a decoder's map, at the size of the images, float32."""
@@ -127,29 +125,9 @@ class Segmenter(nn.Module):
         return torch.randint(self.num_classes, (rows, size, size), generator=generator)
 
 
-def _behead(net: Any, stages: tuple[Stage, ...]) -> None:
-    """Takes away what follows the last stage: it would be trained by nothing."""
-    if hasattr(net, "prune_intermediate_layers"):
-        taps = [stage.tap for stage in stages]
-        net.prune_intermediate_layers(taps, prune_norm=True, prune_head=True)
-    else:
-        net.reset_classifier(0)
-
-
 def enlarged(logits: Tensor, images: Tensor, cell: int) -> Tensor:
     """Logits (B, C, h, w) of images that were padded to whole cells, at the images' size, float32."""
     high, wide = images.shape[-2:]
     padded = (high + -high % cell, wide + -wide % cell)
     logits = F.interpolate(logits.float(), size=padded, mode="bilinear")
     return logits[..., :high, :wide]
-
-
-def _check_pyramid(arch: str, stages: tuple[Stage, ...]) -> None:
-    """Raises ValueError where the stages are not one resolution after another."""
-    if len(stages) < 2 or any(deep.stride <= shallow.stride for shallow, deep in pairwise(stages)):
-        strides = ", ".join(str(stage.stride) for stage in stages) or "none"
-        raise ValueError(
-            f"model {arch!r} is no pyramid (strides of its stages: {strides}), and a decoder stands on"
-            " maps of falling resolution: choose a convolutional network, such as resnet18, or a"
-            " hierarchical transformer, such as swin_tiny_patch4_window7_224"
-        )

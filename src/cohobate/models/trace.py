@@ -38,6 +38,10 @@ class Model(Protocol):
 
     num_classes: int
     stages: tuple[Stage, ...]
+    compile_scope: str
+    """The sub-module that can be compiled as one graph; "" where all of it, losses included, can."""
+    asks: dict[str, Any]
+    """What it wants of training batches besides, as options of its task's loader."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
     def trace(self, images: Tensor) -> Trace: ...

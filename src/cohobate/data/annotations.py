@@ -1,0 +1,131 @@
+"""What files tell of boxes, whatever their format, and what of it can be used."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cohobate.core import counted
+from cohobate.data.boxes import BoxSplit
+from cohobate.data.splits import Splits
+
+PARTS = ("train", "val", "test")
+
+
+class Box(NamedTuple):
+    """A box as a file has it.
+
+    corners: left, top, right and bottom. area: of what it is drawn around, None where that is the
+    box. crowd: whether it stands for several things. outline: a COCO segmentation.
+    """
+
+    label: int
+    corners: tuple[float, float, float, float]
+    area: float | None = None
+    crowd: bool = False
+    outline: Any = None
+
+
+@dataclass
+class Picture:
+    """An image file, and the boxes that another file names.
+
+    size: width and height that it should have, where the other file says. shares: whether corners
+    are shares of them, else pixels.
+    """
+
+    path: Path
+    boxes: list[Box] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    shares: bool = False
+
+
+Pictures = Splits[list[Picture]]
+"""What a reader of images with boxes found."""
+
+
+def numbers(values: Any, place: str) -> list[float]:
+    """Four finite numbers. Raises ValueError."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 4 or not all(map(isfinite, numbers)):
+        raise ValueError(f"{place} has bbox {values!r}: four numbers are wanted")
+    return numbers
+
+
+def arranged(
+    classes: tuple[str, ...], found: dict[str, list[Picture]], missing: str, other: str
+) -> Pictures:
+    """Where there is no test, val is: what validates is then cut from train."""
+    if "test" in found or "val" not in found:
+        return Splits(classes, found["train"], found.get("val"), found.get("test"))
+    note = f"no {missing}: {other} is the test set, and what validates is cut from train"
+    return Splits(classes, found["train"], None, found["val"], (note,))
+
+
+def box_split(
+    pictures: Sequence[Picture],
+    sizes: Mapping[Path, tuple[int, int]],
+    classes: int,
+    odd: Counter[str],
+) -> BoxSplit:
+    """The split of these pictures, whose boxes are clipped to their images.
+
+    sizes: width and height of each image. Boxes of no area, or wholly outside, are left out.
+    odd: is told how many there are of what is not as it should be.
+    """
+    every = [box for picture in pictures for box in picture.boxes]
+    shapes = torch.tensor([sizes[picture.path] for picture in pictures], dtype=torch.int64)
+    shapes = shapes.view(-1, 2)
+    owner = torch.arange(len(pictures)).repeat_interleave(
+        torch.tensor([len(picture.boxes) for picture in pictures], dtype=torch.int64)
+    )
+    edge = shapes[owner].repeat(1, 2)  # width, height, width, height
+    shares = torch.tensor([picture.shares for picture in pictures], dtype=torch.bool)[owner]
+    corners = torch.tensor([box.corners for box in every], dtype=torch.float64).view(-1, 4)
+    corners = torch.where(shares[:, None], corners * edge, corners).float()
+    inside = corners.clamp_min(0).minimum(edge.float())
+    flat, outside = ((each[:, 2:] <= each[:, :2]).any(1) for each in (corners, inside))
+    kept = ~(flat | outside)
+    counts = torch.bincount(owner[kept], minlength=len(pictures))
+    beyond = ((corners - inside).abs() > 0.5).any(1)  # less is rounding
+    odd["flat"] += int(flat.sum())
+    odd["outside"] += int((outside & ~flat).sum())
+    odd["beyond"] += int((beyond & kept).sum())
+    odd["negative"] += int((counts == 0).sum())
+    chosen = [every[place] for place in kept.nonzero().flatten().tolist()]
+    boxes = inside[kept]
+    spans = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    areas = [float("nan") if box.area is None else box.area for box in chosen]
+    area = torch.tensor(areas, dtype=torch.float32)
+    outlined = bool(chosen) and all(box.outline is not None for box in chosen)
+    return BoxSplit(
+        images=[picture.path for picture in pictures],
+        sizes=shapes.flip(1),
+        counts=counts,
+        boxes=boxes,
+        labels=torch.tensor([box.label for box in chosen], dtype=torch.int64),
+        area=torch.where(area.isnan(), spans, area),
+        crowd=torch.tensor([box.crowd for box in chosen], dtype=torch.bool),
+        classes=classes,
+        outlines=[box.outline for box in chosen] if outlined else None,
+    )
+
+
+def sentences(odd: Counter[str]) -> list[str]:
+    """For the run's summary, what `box_split` counted."""
+    boxes = {
+        "flat": "no area: left out",
+        "outside": "no part within their image: left out",
+        "beyond": "a part outside of their image: clipped",
+    }
+    said = [f"{counted(odd[key], 'box')} with {what}" for key, what in boxes.items() if odd[key]]
+    if odd["negative"]:
+        said.append(f"{counted(odd['negative'], 'image')} without a box: kept as negatives")
+    return said

@@ -1,0 +1,135 @@
+"""Detection through the command line: trained, stopped, continued, taught, carried over."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cohobate.data.shapes import made
+from cohobate.weights import load_network
+from places import SMOKE
+
+RUN = SMOKE.parent / "detection.toml"
+FAST = (
+    *("data.fraction=0.1", "data.workers=0", "data.size=32", "data.batch_size=4", "compile=false"),
+    *("optim.epochs=1", "model.arch=cifar_resnet8", "model.width=32"),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return made(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture()
+def train(cohobate, root):
+    def run(out, *settings):
+        return cohobate("train", RUN, *FAST, f"data.root={root}", *settings, "--out", out)
+
+    return run
+
+
+def rows(out):
+    return [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_is_trained_scored_and_opened_again(train, cohobate, tmp_path):
+    ran = train("run")
+    assert ran.code == 0, ran.err
+    assert "test/map" in ran.out
+    assert {"val/map", "test/map", "test/map50"} <= {*rows("run")[-1]}
+    ran = cohobate("evaluate", "run")
+    assert ran.code == 0, ran.err
+    assert "map50" in ran.out
+    network = load_network(tmp_path / "run").eval()
+    found = network.detect(torch.rand(1, 3, 32, 64), [(32, 40)])
+    assert {*found[0]} == {"boxes", "scores", "labels"}
+
+
+@pytest.mark.parametrize("kind", ["fasterrcnn", "maskrcnn", "retinanet"])
+def test_other_detectors(train, root, kind):
+    ran = train("run", f"model.detector={kind}", "model.frozen_bn=true", "optim.ema=0.9")
+    if kind == "maskrcnn":  # the shapes have boxes alone
+        assert ran.code == 2
+        assert 'choose model.detector="fasterrcnn"' in ran.err
+        return
+    assert ran.code == 0, ran.err
+    assert all(value == value for value in rows("run")[-1].values())
+
+
+def test_teachers_and_starts_are_run_folders(train):
+    assert train("teacher").code == 0
+    for name in ("pkd", "detection_kd"):
+        ran = train(name, f"method.name={name}", "method.teacher=teacher")
+        assert ran.code == 0, (name, ran.err)
+    ran = train("later", "init=teacher", "model.freeze=backbone", "model.detector=retinanet")
+    assert ran.code == 0, ran.err
+    first, later = (load_file(f"{run}/model.safetensors") for run in ("teacher", "later"))
+    inner = [key for key in first if ".encoder." in key and "running" not in key]
+    assert inner and all(torch.equal(first[key], later[key]) for key in inner)
+
+
+def test_an_encoder_comes_from_a_classification_run(train, smoke):
+    few = ("model.arch=cifar_resnet8", "data.per_class=8", "data.batch_size=16")
+    assert smoke("digits", *few, "compile=false").code == 0
+    ran = train("run", "init=digits", "model.freeze=backbone")
+    assert ran.code == 0, ran.err
+    theirs, ours = load_file("digits/model.safetensors"), load_file("run/model.safetensors")
+    shared = [key for key in theirs if f"backbone.encoder.net.{key}" in ours]
+    assert len(shared) > 30
+    assert all(torch.equal(theirs[key], ours[f"backbone.encoder.net.{key}"]) for key in shared)
+    ran = train("other", "init=digits", "model.arch=resnet10t")
+    assert ran.code == 2
+    assert "init=digits is no network of model.arch='resnet10t'" in ran.err
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(train):
+    two = ("optim.epochs=2", "model.detector=fasterrcnn")  # which draws boxes at random
+    assert train("whole", *two).code == 0
+    assert train("parts", *two, "checkpoint_every=1").code == 0
+    state = torch.load("parts/last.ckpt", weights_only=True)
+    earlier = torch.load("parts/previous.ckpt", weights_only=True)
+    assert earlier["step"] < state["step"]
+    Path("parts/previous.ckpt").replace("parts/last.ckpt")
+    Path("parts/model.safetensors").unlink()
+    assert train("parts", *two, "checkpoint_every=1").code == 0
+    whole, parts = (load_file(f"{run}/model.safetensors") for run in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_mistakes_are_one_sentence(train):
+    for settings, sentence in (
+        (["method.name=kd"], "is for classification and segmentation, and task=detection"),
+        (["method.name=mixskd"], "choose from detection_kd, pkd, supervised"),
+        (["mix.name=mixup"], "mix.name=mixup: images of task=detection are not mixed"),
+        (["model.arch=vit_tiny_patch16_224"], "is no pyramid"),
+        (["model.detector=yolo"], "unknown detector 'yolo'"),
+        (["method.name=pkd"], "needs a teacher"),
+        (["data.per_class=5"], "data.fraction=0.1"),
+    ):
+        ran = train("run", *settings)
+        assert ran.code == 2, settings
+        assert sentence in ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_explain_tells_levels_losses_and_costs(cohobate):
+    ran = cohobate("explain", RUN)
+    assert ran.code == 0, ran.err
+    for word in ("centerness", "layer4", "multiply-adds", "labels"):
+        assert word in ran.out
+
+
+def test_commands_for_classification_refuse_a_run_of_boxes(train, cohobate):
+    assert train("run").code == 0
+    for command in (
+        ["predict", "run", RUN],
+        ["export", "run", "--format", "onnx"],
+        ["transfer", "linear", "run", "data.name=digits"],
+    ):
+        ran = cohobate(*command)
+        assert ran.code == 2, (command, ran.err)
+        assert "for detection" in ran.err
+        assert "Traceback" not in ran.err
