@@ -87,7 +87,12 @@ def test_what_a_source_says_of_the_network(tmp_path, digits):
 
     own = {"decoder": "upernet"}
     path = str(tmp_path / "net")
-    assert model(path) == (path, "resnet10t", False, {**own, "stem_width": 24, "global_pool": "avg"})
+    assert model(path) == (
+        path,
+        "resnet10t",
+        False,
+        {**own, "stem_width": 24, "global_pool": "avg"},
+    )
     file = f"{path}.pth"
     assert model(file, "model.arch=resnet10t") == (file, "resnet10t", False, own)
     assert model("timm:resnet18") == (None, "resnet18", True, own)
