@@ -20,7 +20,7 @@ LOSSES = {
 CLASSES = 3
 
 
-def detector(kind="retinanet", arch="resnet10t", **given) -> Detector:
+def detector(kind="retinanet", arch="test_resnet", **given) -> Detector:
     torch.manual_seed(0)
     width = 64 if kind == "fcos" else 32
     return Detector(arch, CLASSES, **{"detector": kind, "width": width, "size": 64, **given})
@@ -174,9 +174,9 @@ def test_a_twin_from_the_state_and_a_fresh_one():
 @pytest.mark.parametrize(
     ("arch", "kind", "size", "strides"),
     [
-        ("resnet10t", "retinanet", 64, [4, 8, 16, 32, 64]),
-        ("resnet10t", "retinanet", 800, [8, 16, 32, 64, 128]),
-        ("resnet10t", "fasterrcnn", 800, [4, 8, 16, 32, 64]),
+        ("test_resnet", "retinanet", 64, [4, 8, 16, 32, 64]),
+        ("test_resnet", "retinanet", 800, [8, 16, 32, 64, 128]),
+        ("test_resnet", "fasterrcnn", 800, [4, 8, 16, 32, 64]),
         ("mobilenetv3_small_050", "fcos", 64, [4, 8, 16, 32, 64]),
         ("cifar_resnet8", "retinanet", 64, [4, 8, 16]),
     ],
