@@ -216,7 +216,6 @@ def test_voc_is_read_with_its_difficult_ones_as_crowds(tmp_path):
     assert [data.classes[k] for k in data.test.labels] == ["dog", "person"]
     assert data.test.crowd.tolist() == [False, True] and len(data.classes) == 20
     assert len(load(tmp_path, "voc2007").train) == 2 and len(load(tmp_path, "voc2012").test) == 1
-
     own = load(tmp_path / "VOCdevkit" / "VOC2012", "voc")
     assert own.classes == ("dog", "person") and len(own.test) == 1
     assert "val.txt is the test set" in own.notes[0]

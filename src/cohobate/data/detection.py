@@ -5,6 +5,8 @@ from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import torch
+
 from cohobate.core import counted, unknown
 from cohobate.data import dense
 from cohobate.data.annotations import Picture, Pictures, box_split, sentences
