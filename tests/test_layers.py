@@ -9,13 +9,13 @@ import cohobate
 PACKAGE = Path(cohobate.__file__).parent
 LAYERS = [
     {"core", "followed"},
-    {"losses", "distributed", "words"},
+    {"losses", "distributed", "words", "outcomes"},
     {"models"},
     {"modules"},
     {"methods"},
     {"data", "evaluate", "pixelwise", "boxwise", "cost"},
     {"tasks", "lineage"},
-    {"optim", "interrupt", "outcomes", "peak", "rundir", "display", "watch", "weights", "fast"},
+    {"optim", "interrupt", "peak", "rundir", "display", "watch", "weights", "fast"},
     {"engine", "ending", "loggers", "tables"},
     {"config"},
     {"stages"},
@@ -24,6 +24,7 @@ LAYERS = [
     {"analysis", "trained"},
     {"scene", "sitters"},
     {"scores"},
+    {"viewed"},
     {"train", "transfer", "linear", "explain", "analyse", "predict", "stopwatch"},
     {"bench", "budget", "catalogue", "evaluation", "jobs"},
     {"study"},

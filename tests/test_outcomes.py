@@ -20,7 +20,7 @@ def test_bits_come_back(count):
     again = Outcomes.of(json.loads(json.dumps(table)))
     assert again.fingerprint == "abc"
     assert (again.right == right).all()
-    assert again.top1 == pytest.approx(sum(right) / count)
+    assert again.score == pytest.approx(sum(right) / count)
 
 
 def test_the_first_image_is_the_highest_bit():
@@ -49,7 +49,7 @@ def test_a_run_leaves_them_and_they_can_be_made_again(smoke, cohobate):
     written = Path("run/outcomes.json").read_text(encoding="utf-8")
     outcomes = Outcomes.of(json.loads(written))
     row = json.loads(Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    assert outcomes.top1 == pytest.approx(row["test/top1"], abs=1e-6)
+    assert outcomes.score == pytest.approx(row["test/top1"], abs=1e-6)
 
     test = classification.load("digits").test
     assert test is not None

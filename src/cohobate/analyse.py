@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cohobate import viewed
 from cohobate.analysis import attention, embedding, mixtures, robustness, softness
 from cohobate.analysis.confusion import Confusion
 from cohobate.analysis.heads import STUDENT, accuracies, has_more, teacher_of, traced
@@ -16,14 +17,16 @@ from cohobate.analysis.portrait import Analysis, Portrait, portrait
 from cohobate.analysis.prints import write_figures
 from cohobate.analysis.report import write_analysis
 from cohobate.analysis.similarity import Similarity, Traced, similarities
+from cohobate.analysis.views import VIEWS
 from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.fast import prepare
 from cohobate.machine import Machine
 from cohobate.rundir import check_folder
-from cohobate.scene import SECTIONS, SEED, Scene, Wanted, arranged
+from cohobate.scene import SECTIONS, SEED, VIEWED, Scene, Wanted, arranged
 from cohobate.sitters import Sitter, compared, open_runs, run_styles
+from cohobate.tasks import TASKS
 from cohobate.trained import Trained
 
 SIMILAR = 128
@@ -45,22 +48,32 @@ def analyse(
     overrides: settings such as `data.root=…`, of all runs. Of a run without weights there are
     learning curves and settings alone.
     Returns the analysis and the path of the page. Raises ValueError where a folder holds no run,
-    the runs do not share their images, or what is wanted is not there.
+    the runs do not share their task and images, or what is wanted is not there.
     """
     check_folder(out := Path(out))
     sitters, left_out = open_runs(folders, wanted.split, overrides)
+    task = sitters[0].run.task_name
+    sections = _sections(task)
+    only = [name for name in sections if wanted.wants(name)]
+    if not only:
+        raise ValueError(
+            f"--only {','.join(wanted.only)}: of task={task} there are {', '.join(sections)}"
+        )
     comparison, undone = compared(sitters)
     found = Analysis(
         data=sitters[0].run.settings["data.name"],
         split=wanted.split,
-        only=[name for name in SECTIONS if wanted.wants(name)],
+        only=only,
         styles=run_styles(sitters, comparison),
         temperatures=list(wanted.temperatures),
         pgd_steps=robustness.STEPS,
         left_out=left_out + undone if wanted.wants("curves") else left_out,
     )
     trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
-    if trained:
+    if trained and task in VIEWS:
+        view = VIEWS[task](trained[0].trained.data.classes)
+        found = viewed.look(found, trained, wanted, view, display)
+    elif trained:
         found = _look(found, trained, wanted, display)
     found = replace(found, left_out=[*found.left_out, *_missing(found, comparison is not None)])
     out.mkdir(parents=True, exist_ok=True)
@@ -79,6 +92,15 @@ def analyse(
     return found, page
 
 
+def _sections(task: str) -> dict[str, str]:
+    """What a page on runs of a task can hold. Raises ValueError for a task that is not looked into."""
+    if TASKS[task].answers:
+        return SECTIONS
+    if task not in VIEWS:
+        raise ValueError(f"runs of task={task} are not analysed: choose from {', '.join(VIEWS)}")
+    return VIEWED
+
+
 def _missing(found: Analysis, curves: bool) -> list[str]:
     """A sentence for each section that was wanted and has nothing to show."""
     there = {
@@ -91,7 +113,8 @@ def _missing(found: Analysis, curves: bool) -> list[str]:
     }
     if not found.portraits:
         there = {"curves": curves}
-    return [f"{name}: {SECTIONS[name]}" for name in found.only if not there.get(name, True)]
+    reasons = SECTIONS | VIEWED
+    return [f"{name}: {reasons[name]}" for name in found.only if not there.get(name, True)]
 
 
 def _look(found: Analysis, sitters: Sequence[Sitter], wanted: Wanted, display: Lines) -> Analysis:

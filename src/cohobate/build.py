@@ -106,6 +106,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, list[str]]:
 def _resolve(config: R) -> tuple[R, list[str]]:
     """What `resolve` makes of a run, or of a stage, by itself."""
     notes = []
+    shown(config)
     kind = find_method(config.method.name)
     method = kind.complete(options(kind, "method", config.method.options))
     if method.get(kind.kept_by) and not (config.init or config.model.pretrained):
@@ -144,6 +145,32 @@ def _resolve(config: R) -> tuple[R, list[str]]:
     )
     name = MethodConfig(name=config.method.name, **method)
     return config.model_copy(update={"method": name, "mix": mix, "optim": optim}), notes
+
+
+def shown(config: RunConfig) -> dict[str, Any]:
+    """What [eval] says of how images are shown, as the scores of the task take it.
+
+    Raises ValueError for a setting of another task, and for a stride that fits no window.
+    """
+    wanted = config.eval
+    given = {
+        name: value
+        for name in dict.fromkeys(name for task in TASKS.values() for name in task.shown)
+        if (value := getattr(wanted, name)) is not None
+    }
+    for name in given:
+        if name not in TASKS[config.task].shown:
+            able = [task for task, kind in TASKS.items() if name in kind.shown]
+            raise ValueError(
+                f"eval.{name} is for task={' or '.join(able)}, and this is a run of"
+                f" task={config.task}: leave it out"
+            )
+    if wanted.stride and wanted.stride > (wanted.window or 0):
+        raise ValueError(
+            f"eval.stride={wanted.stride} leads from one window to the next: set eval.window to as"
+            " many pixels, or more"
+        )
+    return given
 
 
 def default_folder(config: RunConfig) -> Path:

@@ -2,14 +2,13 @@
 
 import re
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import tomli_w
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cohobate import catalogue
 from cohobate.analysis import comparison, tables
@@ -17,12 +16,25 @@ from cohobate.analysis.groups import methods
 from cohobate.analysis.runs import Run
 from cohobate.build import find_method
 from cohobate.display import number
-from cohobate.models import Classifier
 
 NAME = "README.md"
 """What the Hugging Face Hub calls the card of a folder."""
 MARK = "<!-- written by `cohobate export` -->"
 """By which a card of ours is known, that may be written anew."""
+
+
+class Kind(NamedTuple):
+    """What the Hub calls a task and the score that counts in it."""
+
+    task: str
+    metric: str
+
+
+KINDS = {
+    "classification": Kind("image-classification", "accuracy"),
+    "segmentation": Kind("image-segmentation", "mean_iou"),
+}
+"""The tasks that have a card, the template `cards/TASK.md`."""
 
 Row = tuple[list[str], list[str]]
 """A line of a table under its headings."""
@@ -59,7 +71,7 @@ def scores(run: Run) -> dict[str, float]:
 
 def write(
     run: Run,
-    network: Classifier,
+    network: Any,
     row: Row,
     *,
     form: str,
@@ -70,32 +82,37 @@ def write(
     """The card, in Markdown, with what the Hugging Face Hub reads before it.
 
     row: of a table. form, file: what was exported, and where it lies.
-    home: the folder from which timm loads the network.
+    home: the folder from which timm, or cohobate, loads the network.
     batch: the number of images that the file is for; None for any.
     """
-    known: Any = network.net.pretrained_cfg
+    known, encoder = network.net.pretrained_cfg, getattr(network, "encoder", network)
+    mean, std = (encoder.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
     arch, data, method = (
         run.config["model"]["arch"],
         run.config["data"]["name"],
         methods(run.settings),
     )
     headings, cells = ([text(each) for each in line] for line in row)
-    template = files("cohobate").joinpath("card.md").read_text(encoding="utf-8")
     environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=PackageLoader("cohobate", "cards"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.from_string(template).render(
+    return environment.get_template(f"{run.task_name}.md").render(
         facts=_facts(run, arch, method, data),
         mark=MARK,
         arch=arch,
+        decoder=network.spec.get("decoder"),
         data=text(data),
         method=text(method),
         idea=_idea(run.config["method"]["name"]),
         parameters=f"{sum(p.numel() for p in network.parameters()):,}",
         size=network.size,
-        crop=f"{100 * known['crop_pct']:g} %",
-        mean=[round(value, 4) for value in known["mean"]],
-        std=[round(value, 4) for value in known["std"]],
+        crop=f"{100 * known.get('crop_pct', 1):g} %",
+        mean=[round(value, 4) for value in mean],
+        std=[round(value, 4) for value in std],
         classes=[text(name) for name in known.get("label_names") or ()],
         count=network.num_classes,
         headings=headings,
@@ -115,22 +132,23 @@ def write(
 def _facts(run: Run, arch: str, method: str, data: str) -> str:
     """What programs read of a card, in YAML."""
     name = f"{arch}-{method}-{data}".replace(" → ", "-")
-    top1 = EvalResult(
-        task_type="image-classification",
+    kind = KINDS[run.task_name]
+    score = EvalResult(
+        task_type=kind.task,
         dataset_type=data,
         dataset_name=data,
         dataset_split="test",
-        metric_type="accuracy",
-        metric_name=f"top-1, last epoch, seed {run.seed}",
+        metric_type=kind.metric,
+        metric_name=f"{run.task.title}, last epoch, seed {run.seed}",
         metric_value=run.score,
     )
     return ModelCardData(
         library_name="timm",
         license="unknown",
-        pipeline_tag="image-classification",
-        tags=["image-classification", "timm", "cohobate", "knowledge-distillation"],
+        pipeline_tag=kind.task,
+        tags=[kind.task, "timm", "cohobate", "knowledge-distillation"],
         model_name=name,
-        eval_results=[top1],
+        eval_results=[score],
     ).to_yaml()
 
 

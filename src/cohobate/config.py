@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cohobate.core import Count, counted, unknown
@@ -97,6 +97,14 @@ class EvalConfig(Table):
     oracle: bool = False
     """Follow the test set after every epoch; such scores are labelled "oracle"."""
     batch_size: Count = 256
+    window: Annotated[int, Ge(8)] | None = None
+    """Show images by squares of so many pixels, for segmentation; else whole."""
+    stride: Count | None = None
+    """From one such square to the next, in pixels; by default two thirds of one."""
+    flip: bool | None = None
+    """Take the mean with the answer to the mirror image."""
+    scales: Annotated[tuple[Annotated[float, Gt(0), Le(8)], ...], MinLen(1)] | None = None
+    """Take the mean over these multiples of `data.size`."""
 
 
 class RunConfig(Table):
@@ -268,6 +276,7 @@ def explain(error: ValidationError, root: type[BaseModel], prefix: str = "") -> 
 LISTS = {
     "data.augment": """'["crop", "flip"]'""",
     "data.class_weights": "'[1, 0.5, 2]'",
+    "eval.scales": "'[0.75, 1, 1.25]'",
     "log": """'["tensorboard"]'""",
     "optim.milestones": "'[100, 150]'",
 }

@@ -33,6 +33,7 @@ from cohobate.linear import LinearScores
 from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
 from cohobate.scene import draw
+from cohobate.scores import by_name
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
 
@@ -155,9 +156,9 @@ def evaluate(
     Raises ValueError where there is no network, or what is wanted is not there.
     """
     trained = open_network(source, overrides)
-    split = trained.split(wanted.split)
+    split, shown = trained.split(wanted.split), build.shown(trained.config)
     if not TASKS[trained.config.task].answers:
-        return _scored(source, trained, wanted, display)
+        return _scored(source, trained, wanted, shown, display)
     teacher = _teacher(trained, wanted.teacher)
     others = {name: _other(name, split, trained.data.size) for name in wanted.ood}
     corrupted = wanted.corrupted and Corrupted(
@@ -193,8 +194,13 @@ def evaluate(
     )
 
 
-def _scored(source: str, trained: Trained, wanted: Wanted, display: Lines) -> Evaluation:
-    """The scores alone, of a task whose images are not answered as a whole. Raises ValueError."""
+def _scored(
+    source: str, trained: Trained, wanted: Wanted, shown: dict[str, Any], display: Lines
+) -> Evaluation:
+    """The scores alone, of a task whose images are not answered as a whole. Raises ValueError.
+
+    shown: how images are shown to the network, as `build.shown` has it.
+    """
     given = {
         name: getattr(wanted, name) for name in ("teacher", "on", "robustness", "corrupted", "ood")
     }
@@ -203,8 +209,8 @@ def _scored(source: str, trained: Trained, wanted: Wanted, display: Lines) -> Ev
             f"{source} is a run of task={trained.config.task}, and {strange[0]} is for classification:"
             " leave it out"
         )
-    stand, split = Stand(trained, display), trained.split(wanted.split)
     task, config = TASKS[trained.config.task], trained.config
+    stand, split = Stand(trained, display), trained.split(wanted.split)
     batches = task.eval_loader(
         split, size=trained.data.size, device=stand.fabric.device, workers=config.data.workers
     )
@@ -217,7 +223,10 @@ def _scored(source: str, trained: Trained, wanted: Wanted, display: Lines) -> Ev
         size=trained.data.size,
         fingerprint=split.fingerprint(),
         environment=environment(stand.machine),
-        scores=task.evaluate(stand.network, batches, stand.fabric.autocast()),
+        scores=by_name(
+            task.evaluate(stand.network, batches, stand.fabric.autocast(), **shown),
+            trained.data.classes,
+        ),
     )
 
 
@@ -302,17 +311,23 @@ def _named(option: str, name: str) -> Iterator[None]:
         raise ValueError(f"{option} {name}: {error}") from error
 
 
-def write(found: Evaluation, out: Path) -> None:
-    """Writes `scores.json`, `per_class.csv` and `confusion.csv` to a folder."""
+def write(found: Evaluation, out: Path) -> list[str]:
+    """Writes `scores.json` to a folder; where images are of a class, `per_class.csv` and `confusion.csv`.
+
+    Returns the names of the files.
+    """
     out.mkdir(parents=True, exist_ok=True)
     table = asdict(found)
     classes, confusion = table.pop("classes"), table.pop("confusion")
     text = json.dumps(table, indent=1, allow_nan=False)
     (out / "scores.json").write_text(text + "\n", encoding="utf-8")
+    if not classes:
+        return ["scores.json"]
     _write_csv(out / "per_class.csv", [list(classes[0]), *(each.values() for each in classes)])
     names = [each["name"] for each in classes]
     rows = [[name, *counts] for name, counts in zip(names, confusion)]
     _write_csv(out / "confusion.csv", [["true \\ predicted", *names], *rows])
+    return ["scores.json", "per_class.csv", "confusion.csv"]
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:

@@ -18,9 +18,8 @@ from cohobate import card
 from cohobate.analysis.runs import Run
 from cohobate.core import out_of_memory, require, unknown
 from cohobate.data.draws import generator
-from cohobate.models import Classifier
 from cohobate.rundir import check_folder
-from cohobate.weights import load_classifier, reorder
+from cohobate.weights import load_network, reorder
 
 TOLERANCE = 1e-4
 """How far a logit may be from PyTorch's, as a share of the largest one (of 1 where that is less)."""
@@ -67,22 +66,29 @@ def export(
 ) -> Exported:
     """Writes the network of a run in another form, tries it, and writes its card beside it.
 
-    The network takes images (B, 3, S, S) in [0, 1], normalises them itself, and gives logits (B, K).
+    The network takes images (B, 3, S, S) in [0, 1], normalises them itself, and gives logits (B, K),
+    or (B, K, S, S) of a class for every pixel.
 
     form: "onnx" or "torch-export".
     out: a folder, where timm's own files are put, too; or a file that ends as the form does. By
         default a folder in that of the run, named as the form.
     batch: the number of images that the file is for; None for any.
     table: the folder of a comparison, whose row of this run goes into the card.
-    Raises ValueError where the folder holds no finished run, the form is unknown or its packages are
-    not installed, the place is taken, or the file does not do what PyTorch does.
+    Raises ValueError where the folder holds no finished run, or one of a task that is not exported,
+    the form is unknown or its packages are not installed, the place is taken, or the file does not
+    do what PyTorch does.
     """
     if form not in FORMATS:
         raise unknown("--format", form, FORMATS)
     chosen = FORMATS[form]
     require(f"--format {form}", form, chosen.packages)
     run = Run.read(folder)
-    network = load_classifier(folder).eval()
+    if run.task_name not in card.KINDS:
+        raise ValueError(
+            f"{folder} is a run of task={run.task_name}, whose networks are not exported: choose from"
+            f" {', '.join(card.KINDS)}"
+        )
+    network = load_network(folder).eval()
     row = card.row(run, table)
     file, page = _places(run.path, form, out)
     network.requires_grad_(False)
@@ -111,7 +117,7 @@ def export(
     return Exported(file, page, difference, allowed, sizes)
 
 
-def trace(network: Classifier, batch: int | None) -> ExportedProgram:
+def trace(network: Any, batch: int | None) -> ExportedProgram:
     """The network as a graph, for `batch` images or any number of them.
 
     Raises ValueError where it cannot be had.
@@ -124,7 +130,7 @@ def trace(network: Classifier, batch: int | None) -> ExportedProgram:
 
 
 @contextmanager
-def _refusal(network: Classifier, batch: int | None) -> Iterator[None]:
+def _refusal(network: Any, batch: int | None) -> Iterator[None]:
     """Turns whatever an exporter raises, and it raises anything, into a ValueError."""
     try:
         yield
@@ -140,7 +146,7 @@ def _refusal(network: Classifier, batch: int | None) -> Iterator[None]:
 
 
 def compare(
-    network: Classifier, other: Callable[[Tensor], Tensor], sizes: Sequence[int]
+    network: Any, other: Callable[[Tensor], Tensor], sizes: Sequence[int]
 ) -> tuple[float, float]:
     """The largest difference of two networks' logits on batches of noise, and what is allowed."""
     differences, largest = [torch.zeros(())], [torch.ones(())]

@@ -17,6 +17,7 @@ from cohobate.config import RunConfig
 from cohobate.display import Bar, Lines, Row, summary
 from cohobate.ending import sentence_of
 from cohobate.interrupt import Interrupted, Signals
+from cohobate.tasks import TASKS
 from cohobate.train import train
 
 
@@ -194,18 +195,24 @@ class Board:
                 self.display.say(f"{name}: {told[0]}")
             return
         done, epochs, line = told
-        self.scores[name] = next((p for p in line.split("  ") if p.startswith("test/top1")), "")
+        self.scores[name] = next(
+            (
+                part.replace(f"test/{task.score}", f"test {task.title}")
+                for task in TASKS.values()
+                for part in line.split("  ")
+                if part.startswith(f"test/{task.score}")
+            ),
+            "",
+        )
         if self.bars:
             self.bars.update(self.tasks[name], completed=done, total=epochs)
             if line:
-                wanted = ("val/top1", "images/s")
+                wanted = (*(f"val/{task.score}" for task in TASKS.values()), "images/s")
                 short = [p for p in line.split("  ") if any(word in p for word in wanted)]
                 self.bars.update(self.tasks[name], line=escape("  ".join(short)))
 
     def end(self, name: str, how: str, why: str) -> None:
         if self.bars:
             self.bars.remove_task(self.tasks.pop(name))
-        more = (
-            self.scores.get(name, "").replace("test/top1", "test top-1") if how == "done" else why
-        )
+        more = self.scores.get(name, "") if how == "done" else why
         self.display.say(f"{name}: {how}" + (f": {more}" if more else ""))

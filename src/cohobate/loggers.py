@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from cohobate.core import require
 from cohobate.rundir import RunDir
+from cohobate.tasks import TASKS
 
 Row = dict[str, Any]
 PROJECT = "cohobate"
@@ -53,7 +54,8 @@ class TensorBoard:
         self.place = str(folder)
         self.clock = datetime.fromisoformat(run.facts()["date"]).timestamp()
         self.writer: Any = SummaryWriter(folder, purge_step=0)
-        for summary in hparams(_plain(settings), {"test/top1": None}):
+        score = f"test/{TASKS[settings['task']].score}"
+        for summary in hparams(_plain(settings), {score: None}):
             self.writer.file_writer.add_summary(summary)
 
     def log(self, row: Row) -> None:

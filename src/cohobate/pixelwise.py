@@ -15,16 +15,17 @@ from cohobate.core import VOID, Batch
 TOLERANCE = 0.0075
 """How far a boundary may be off and still be found, as a share of the image's diagonal."""
 OVERLAP = 1 / 3
-"""The share of a window that the next one covers again."""
+"""The share of a window that the next one covers again, unless a stride is given."""
 
 
 def segmentation(
     model: nn.Module,
     batches: Iterable[Batch],
     autocast: AbstractContextManager[Any] | None = None,
-    right: Tensor | None = None,
+    overlaps: Tensor | None = None,
     *,
-    sliding: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> dict[str, float]:
@@ -32,14 +33,16 @@ def segmentation(
 
     miou: the mean over classes of the intersection of prediction and truth over their union, counted
     over all images; classes that stand in neither are left out. accuracy: the share of pixels that
-    are right. boundary_f: the mean over images and the classes in their truth of the harmonic mean of
+    are right. iou/K: of class K. boundary_f: the mean over images and the classes in their truth of the harmonic mean of
     precision and recall of the boundary, Csurka et al., BMVC 2013, within 0.75 % of the diagonal.
 
     batches: one image each, at its own size. The network sees it with `model.size` as its short side,
         and its answer is brought back to the image's size.
-    right: left as it is: of an image as a whole, no answer is right or wrong.
-    sliding: show it by squares of `model.size` that overlap by a third, in the place of the whole.
-    flip: take the mean with the answer to the mirror image. scales: and over these sizes.
+    overlaps: (N, 2, C) int, one row for each image of the split; where this process sees the image,
+        the pixels of each class that are right, and those of it in either mask, are written there.
+    window: show the image by squares of so many pixels, in the place of the whole; they begin
+        `stride` pixels apart, by default two thirds of one. flip: take the mean with the answer to
+        the mirror image. scales: and over these multiples of `model.size`.
     """
     classes = model.num_classes
     assert isinstance(classes, int)
@@ -50,9 +53,15 @@ def segmentation(
     model.eval()
     with torch.inference_mode(), autocast or nullcontext():
         for batch in batches:
-            found = predict(model, batch.images, sliding=sliding, flip=flip, scales=scales)
+            found = predict(
+                model, batch.images, window=window, stride=stride, flip=flip, scales=scales
+            )
             label = found.argmax(1)
             confusion.update(label, batch.targets)
+            if overlaps is not None:
+                overlaps[batch.ids] = overlap(label[0], batch.targets[0], classes).to(
+                    overlaps.dtype
+                )
             outline.update(boundary_f(label[0], batch.targets[0], classes))
     model.train(was_training)
     counts = confusion.compute().double()
@@ -71,7 +80,8 @@ def predict(
     model: Any,
     images: Tensor,
     *,
-    sliding: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> Tensor:
@@ -85,31 +95,40 @@ def predict(
         seen = F.interpolate(images, shape, mode="bilinear", antialias=True)
         for mirrored in (False, True) if flip else (False,):
             shown = seen.flip(-1) if mirrored else seen
-            logits = _windows(model, shown) if sliding else model(shown)
+            logits = _windows(model, shown, window, stride) if window else model(shown)
             logits = logits.flip(-1) if mirrored else logits
             total = total + F.interpolate(logits.float(), size, mode="bilinear").softmax(1)
     return total / (len(scales) * (1 + flip))
 
 
-def _windows(model: Any, images: Tensor) -> Tensor:
-    """Logits (B, C, H, W) by squares of `model.size`, the mean where they overlap."""
+def overlap(label: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """Of masks (H, W), the pixels (2, C) of each class in both, and in either; void ones aside."""
+    known = truth != VOID
+    both = label[known & (label == truth)]
+    common, said, true = (
+        each.bincount(minlength=classes) for each in (both, label[known], truth[known])
+    )
+    return torch.stack([common, said + true - common])
+
+
+def _windows(model: Any, images: Tensor, side: int, stride: int | None) -> Tensor:
+    """Logits (B, C, H, W) by squares of that side, the mean where they overlap."""
     high, wide = images.shape[-2:]
-    side = model.size
+    step = stride or max(1, round(side * (1 - OVERLAP)))
     total = images.new_zeros(len(images), model.num_classes, high, wide)
     count = images.new_zeros(1, 1, high, wide)
-    for top in _starts(high, side):
-        for left in _starts(wide, side):
+    for top in _starts(high, side, step):
+        for left in _starts(wide, side, step):
             place = (..., slice(top, top + side), slice(left, left + side))
             total[place] += model(images[place]).float()
             count[place] += 1
     return total / count
 
 
-def _starts(length: int, side: int) -> list[int]:
+def _starts(length: int, side: int, step: int) -> list[int]:
     """Where windows of a side begin, so that they cover a length and the last ends with it."""
     if length <= side:
         return [0]
-    step = max(1, round(side * (1 - OVERLAP)))
     return [*range(0, length - side, step), length - side]
 
 

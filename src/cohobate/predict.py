@@ -1,4 +1,4 @@
-"""What a trained network says of image files: the class of each, and how probable it is."""
+"""What a trained network says of image files: the class of each, or masks or boxes all over it."""
 
 import csv
 import os
@@ -6,26 +6,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cohobate import build, fast
 from cohobate import config as settings
-from cohobate import fast
+from cohobate.analysis.view import View
+from cohobate.analysis.views import VIEWS
 from cohobate.config import RunConfig
+from cohobate.core import counted
 from cohobate.data.folder import EXTENSIONS, is_image
-from cohobate.data.images import BadImage, centre, parts
+from cohobate.data.images import BadImage, centre, parts, whole
 from cohobate.data.loader import EVALUATED
 from cohobate.data.workers import leave_signals, processes
 from cohobate.display import Lines
 from cohobate.machine import Machine
-from cohobate.models import Classifier
 from cohobate.rundir import RunDir
-from cohobate.weights import class_names, load_classifier
+from cohobate.tasks import TASKS
+from cohobate.weights import class_names, load_classifier, load_network
 
 TAKEN = ("data.workers", "eval.batch_size")
-"""The settings that say how images are read; what the network is, its folder says."""
+"""The settings that say how images are read, with `Task.shown`; what the network is, its folder says."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def predict(
         that is looked at (`crop_pct`).
     given: image files, and folders that are searched for such.
     top: classes for each file.
-    overrides: settings of how images are read, of those in `TAKEN`.
+    overrides: settings of how images are read, as `TAKEN` has it.
     Raises ValueError where the folder holds no network, there is no such file, or an option does
     not fit.
     """
@@ -80,7 +84,7 @@ def predict(
     rows = torch.arange(len(files)).split(config.eval.batch_size)
     read = _read(Pictures(files, network.size, share), rows, config.data.workers)
     found, faults = list[Prediction](), list[BadImage]()
-    count = "1 image" if len(files) == 1 else f"{len(files):,} images"
+    count = counted(len(files), "image")
     for _, (good, images, bad) in zip(display.track(f"looking at {count}", rows), read):
         faults += bad
         if not good:
@@ -91,6 +95,79 @@ def predict(
         for row, p, k in zip(good, likeliest.values.tolist(), likeliest.indices.tolist()):
             found.append(Prediction(files[row], tuple(names[each] for each in k), tuple(p)))
     return found, faults
+
+
+def view_of(folder: str | Path) -> type[View] | None:
+    """How the answers of the network in a folder are looked at; None where they are classes of images.
+
+    Raises ValueError where there is none, or its answers are not looked at.
+    """
+    kind = type(load_network(folder, weights=False))
+    name, task = next((name, task) for name, task in TASKS.items() if task.model is kind)
+    if task.answers:
+        return None
+    if name not in VIEWS:
+        raise ValueError(f"{folder} holds a network for {name}, whose answers are not written yet")
+    return VIEWS[name]
+
+
+def picture(
+    folder: str | Path,
+    given: Sequence[Path],
+    out: Path,
+    *,
+    overrides: Sequence[str] = (),
+    display: Lines,
+) -> tuple[int, list[BadImage]]:
+    """Writes a picture of what a network says all over each file, and a table of all of them.
+
+    out: the folder, for a PNG an image, under its name, and the table that the view names.
+    The rest is as for `predict`. Returns how many pictures were written, and the faults of the files
+    that cannot be read.
+    """
+    kind = view_of(folder)
+    assert kind is not None, "classes have no picture"
+    network = load_network(folder)
+    view = kind(_names(Path(folder), network))
+    config, run = _settings(folder, overrides), RunDir(folder)
+    shown = build.shown(config)
+    files = find(given)
+    pictures = _pictures(files, out)
+    fabric = Machine.of(run, config, 1).launch()
+    fast.prepare(network.to(fabric.device).eval())
+    lines, faults = list[list[str]](), list[BadImage]()
+    for file in display.track(f"looking at {counted(len(files), 'image')}", files):
+        try:
+            image = whole(file)
+        except BadImage as fault:
+            faults.append(fault)
+            continue
+        batch = view.batch(image.to(fabric.device), network)
+        with torch.inference_mode(), fabric.autocast():
+            (answer,) = view.answers(network, batch, **shown)
+        view.picture(batch, 0, answer).save(pictures[file])
+        own = [str(file), pictures[file].name]
+        lines += [[*own, *cells] for cells in view.cells(batch, 0, answer)]
+    _write(out / view.table, [["file", "picture", *view.headings], *lines])
+    return len(files) - len(faults), faults
+
+
+def _pictures(files: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """A PNG in a folder for each file: of its name, and a number where several have one name.
+
+    Raises ValueError where it would take the place of one of the files.
+    """
+    taken, given = dict[str, int](), {file.resolve() for file in files}
+    places = dict[Path, Path]()
+    for file in files:
+        number = taken[file.stem] = taken.get(file.stem, 0) + 1
+        name = f"{file.stem}-{number}" if number > 1 else file.stem
+        places[file] = out / f"{name}.png"
+        if places[file].resolve() in given:
+            raise ValueError(
+                f"--out {out}: {places[file]} is one of the images: name another folder"
+            )
+    return places
 
 
 def find(given: Sequence[Path]) -> list[Path]:
@@ -128,14 +205,17 @@ def write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:
     Raises OSError where it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, [headings(top), *(each.cells() for each in predictions)])
+
+
+def _write(path: Path, lines: Sequence[Sequence[str]]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([headings(top), *(each.cells() for each in predictions)])
+        csv.writer(file, lineterminator="\n").writerows(lines)
     os.replace(temporary, path)
 
 
-def _names(folder: Path, network: Classifier) -> list[str]:
+def _names(folder: Path, network: Any) -> list[str]:
     """The names of a network's classes; their numbers where its folder tells none."""
     names = class_names(folder) or [str(number) for number in range(network.num_classes)]
     if len(names) != network.num_classes:
@@ -148,15 +228,17 @@ def _names(folder: Path, network: Classifier) -> list[str]:
 
 def _settings(folder: str | Path, overrides: Sequence[str]) -> RunConfig:
     """The settings of the run in a folder, or those of any run where there is none."""
-    for text in overrides:
-        key, _ = settings.pair(text)
-        if key not in TAKEN:
-            raise ValueError(
-                f"there is no file {text}, and predict takes no setting {key}: choose from"
-                f" {', '.join(TAKEN)}"
-            )
     file = RunDir(folder).config
     table = settings.read(file) if file.is_file() else {}
+    shown = TASKS[table.get("task", "classification")].shown
+    taken = [*TAKEN, *(f"eval.{name}" for name in shown)]
+    for text in overrides:
+        key, _ = settings.pair(text)
+        if key not in taken:
+            raise ValueError(
+                f"there is no file {text}, and predict takes no setting {key}: choose from"
+                f" {', '.join(taken)}"
+            )
     return settings.parse(settings.override(table, overrides), str(file))
 
 

@@ -31,6 +31,8 @@ SECTIONS = {
     "temperature": "no run here has a teacher",
 }
 """What a page can hold, and why it may be missing although there are networks."""
+VIEWED = {"curves": SECTIONS["curves"], "pictures": ""}
+"""Likewise, of a task whose answers lie all over an image."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Wanted:
     split: train, val or test. temperatures: above 0. epsilons: from 0 to 1, rising.
     classes: names or numbers of those on the map; ten, evenly spread over all, where left out.
     images: how many at most are on the map, and are drawn for all that takes more than one pass.
-    only: sections of the page, of `SECTIONS`; all of them where left out.
+    only: sections of the page, of `SECTIONS` or `VIEWED`; all of them where left out.
 
     Raises ValueError for a temperature or an epsilon out of range, and for an unknown section.
     """
@@ -60,8 +62,8 @@ class Wanted:
             if not 0 <= epsilon <= 1:
                 raise ValueError(f"--epsilon {epsilon:g} should be from 0 to 1, such as 8/255")
         for name in self.only:
-            if name not in SECTIONS:
-                raise unknown("section of --only", name, SECTIONS)
+            if name not in SECTIONS | VIEWED:
+                raise unknown("section of --only", name, SECTIONS | VIEWED)
 
     def wants(self, section: str) -> bool:
         return not self.only or section in self.only

@@ -1,6 +1,8 @@
 """What the network of a run scores on the splits of its data."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from cohobate import fast
+from cohobate import build, fast
 from cohobate.config import RunConfig
 from cohobate.data.classification import ImageSet
 from cohobate.distributed import most
 from cohobate.machine import Machine
-from cohobate.outcomes import Outcomes
 from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained, reopen
@@ -26,23 +27,22 @@ def record_outcomes(folder: str | Path) -> None:
     score what the run's last row says: then these are not the answers that it gave.
     """
     trained = reopen(folder)
-    if not TASKS[trained.config.task].answers:
+    task, run, test = TASKS[trained.config.task], trained.run, trained.split("test")
+    if task.outcomes is None:
+        raise ValueError(f"a run of task={trained.config.task} has no {run.outcomes.name}")
+    counts = _counts(trained, test, task.outcomes.shape(len(test), len(trained.data.classes)))
+    outcomes = task.outcomes.counted(test.fingerprint(), counts.cpu().numpy())
+    said = run.rows()[-1][f"test/{task.score}"]
+    if abs(outcomes.score - said) > 0.5 * outcomes.least:
         raise ValueError(
-            f"{folder} is a run of task={trained.config.task}, and answers are for classification"
-        )
-    run, test = trained.run, trained.split("test")
-    outcomes = Outcomes(test.fingerprint(), _score(trained, test)[1].bool().cpu().numpy())
-    said = run.rows()[-1]["test/top1"]
-    if abs(outcomes.top1 - said) > 0.5 / len(test):
-        raise ValueError(
-            f"{run.path} scores {100 * outcomes.top1:.2f} % here and {100 * said:.2f} % in"
+            f"{run.path} scores {100 * outcomes.score:.2f} % here and {100 * said:.2f} % in"
             f" {run.metrics.name}: its {run.outcomes.name} is not written"
         )
     run.write(run.outcomes, json.dumps(outcomes.table()) + "\n")
 
 
-def _score(trained: Trained, split: Any) -> tuple[dict[str, float], torch.Tensor]:
-    """The scores of a run's network on a split, and (N,) int: 1 where it answered rightly."""
+def _counts(trained: Trained, split: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    """What a run's network makes of each image of a split, as the task counts it."""
     config, network = trained.config, trained.network
     machine = Machine.of(trained.run, config, 1)
     fabric = machine.launch()
@@ -54,20 +54,40 @@ def _score(trained: Trained, split: Any) -> tuple[dict[str, float], torch.Tensor
         device=fabric.device,
         workers=config.data.workers,
     )
-    right = torch.zeros(len(split), dtype=torch.int32, device=fabric.device)
-    return TASKS[config.task].evaluate(network, batches, fabric.autocast(), right), right
+    counts = torch.zeros(shape, dtype=torch.int32, device=fabric.device)
+    TASKS[config.task].evaluate(network, batches, fabric.autocast(), counts, **build.shown(config))
+    return counts
+
+
+def by_name(scores: dict[str, float], classes: Sequence[str]) -> dict[str, float]:
+    """Scores with the class's name where the number stood: `iou/3` is `iou/dog`.
+
+    Of a name, letters, digits, dots, dashes and spaces are kept, which every logger takes; one that is
+    then no name, that of two classes, or like one with a number behind it, has its number behind it.
+    """
+    plain = [re.sub(r"[^\w.\- ]", "_", name).strip() for name in classes]
+    named = {}
+    for key, value in scores.items():
+        kind, slash, number = key.partition("/")
+        if slash and number.isdecimal():
+            name = plain[int(number)]
+            if plain.count(name) > 1 or re.search(r"^$|_\d+$", name):
+                name = f"{name}_{number}"
+            key = f"{kind}/{name}"
+        named[key] = value
+    return named
 
 
 class Scores:
     """Scores of a network as `val/…`, at the end as `test/…`, and on demand as `oracle/…`.
 
-    At the end it also writes `outcomes.json` into the folder of the run, where the task has answers
-    that are right or wrong.
+    At the end it also writes `outcomes.json` into the folder of the run, where the task has it.
     """
 
     def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric, run: RunDir):
         self.fabric, self.run = fabric, run
-        self.task = TASKS[config.task]
+        self.task, self.classes = TASKS[config.task], data.classes
+        self.shown = build.shown(config)
         self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
         self.once = {"test": data.test}
         self.load = {
@@ -85,16 +105,18 @@ class Scores:
         for name, split in splits.items():
             if split is None:
                 continue
-            right = torch.zeros(len(split), dtype=torch.int32, device=self.fabric.device)
+            kind, counts = self.task.outcomes if name in self.once else None, None
+            if kind:
+                shape = kind.shape(len(split), len(self.classes))
+                counts = torch.zeros(shape, dtype=torch.int32, device=self.fabric.device)
             batches = self.task.eval_loader(split, **self.load)
-            found = self.task.evaluate(network, batches, self.fabric.autocast(), right)
+            autocast = self.fabric.autocast()
+            found = self.task.evaluate(network, batches, autocast, counts, **self.shown)
+            found = by_name(found, self.classes)
             scores |= {f"{name}/{key}": value for key, value in found.items()}
-            if name in self.once and self.task.answers:
-                self._record(split, most(right))
+            if kind and counts is not None:
+                counts = most(counts)
+                if self.fabric.is_global_zero:
+                    outcomes = kind.counted(split.fingerprint(), counts.cpu().numpy())
+                    self.run.write(self.run.outcomes, json.dumps(outcomes.table()) + "\n")
         return scores
-
-    def _record(self, split: Any, right: torch.Tensor) -> None:
-        """right: (N,) int, 1 where the network answered an image of the split rightly."""
-        if self.fabric.is_global_zero:
-            outcomes = Outcomes(split.fingerprint(), right.bool().cpu().numpy())
-            self.run.write(self.run.outcomes, json.dumps(outcomes.table()) + "\n")

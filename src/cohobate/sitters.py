@@ -8,7 +8,7 @@ from pathlib import Path
 from cohobate.analysis.comparison import Comparison, compare
 from cohobate.analysis.figures import DASHES, PALETTE, Style, looks, styles
 from cohobate.analysis.groups import label
-from cohobate.analysis.runs import Run
+from cohobate.analysis.runs import Run, check_task
 from cohobate.core import Method
 from cohobate.methods.supervised import Supervised
 from cohobate.rundir import RunDir
@@ -41,6 +41,7 @@ def open_runs(
     if not folders:
         raise ValueError("there is no run to analyse: give RUN_FOLDER")
     runs = [Run.read(folder) for folder in dict.fromkeys(folders)]
+    check_task(runs)
     sitters: list[Sitter] = []
     notes: list[str] = []
     first: Trained | None = None

@@ -20,6 +20,7 @@ from cohobate.jobs import Job, side_by_side
 from cohobate.rundir import RunDir
 from cohobate.scores import record_outcomes
 from cohobate.tables import flat
+from cohobate.tasks import TASKS
 from cohobate.train import train
 
 Sweeps = Mapping[str, Sequence[Any]]
@@ -188,7 +189,8 @@ def carry_out(
         try:
             _train_before(job.config, display)
             rows = train(job.config, job.folder, devices=1, display=display)
-            display.say(f"    test top-1 {100 * rows[-1]['test/top1']:.2f} %")
+            task = TASKS[job.config.task]
+            display.say(f"    test {task.title} {100 * rows[-1][f'test/{task.score}']:.2f} %")
         except (ValueError, FileNotFoundError, FloatingPointError) as error:
             failed[job.name] = str(error)
             display.say(f"    failed: {error}")
@@ -219,6 +221,8 @@ def score_again(folders: Iterable[Path], display: Lines) -> None:
     for path in folders:
         run = RunDir(path)
         if run.outcomes.exists() or not (run.done and run.metrics.is_file()):
+            continue
+        if TASKS[settings.read(run.config).get("task", "classification")].outcomes is None:
             continue
         display.say(f"{path}: scored again, for its {run.outcomes.name}")
         try:

@@ -10,6 +10,7 @@ from cohobate.data.boxes import BoxEvalLoader, BoxTrainLoader
 from cohobate.data.loader import EvalLoader, TrainLoader
 from cohobate.data.masks import MaskEvalLoader, MaskTrainLoader
 from cohobate.models import Classifier, Detector, Segmenter
+from cohobate.outcomes import Outcomes, Overlaps
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,12 @@ class Task:
     data: reads a data set. declared: what is known of one that is not at hand.
     train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
-    score: the name of the score that counts. chance: what it is of guesses, by the number of classes.
+    score: the name of the score that counts. title: what people call it. chance: what it is of guesses,
+        by the number of classes.
     answers: whether an image is answered rightly or wrongly as a whole.
     mixes: whether images can be mixed with what they are taught.
+    outcomes: what `evaluate` can leave of every image, from which intervals are drawn.
+    shown: the settings of [eval] that `evaluate` takes, on how images are shown to the network.
     """
 
     model: type[Any]
@@ -32,9 +36,12 @@ class Task:
     eval_loader: Callable[..., Any]
     evaluate: Callable[..., dict[str, float]]
     score: str
+    title: str
     chance: Callable[[int], float]
     answers: bool
     mixes: bool
+    outcomes: type[Outcomes] | type[Overlaps] | None = None
+    shown: tuple[str, ...] = ()
 
 
 TASKS = {
@@ -49,6 +56,8 @@ TASKS = {
         chance=lambda classes: 1 / classes,
         answers=True,
         mixes=True,
+        title="top-1",
+        outcomes=Outcomes,
     ),
     "segmentation": Task(
         model=Segmenter,
@@ -61,6 +70,9 @@ TASKS = {
         chance=lambda classes: 1 / classes,
         answers=False,
         mixes=True,
+        title="mIoU",
+        outcomes=Overlaps,
+        shown=("window", "stride", "flip", "scales"),
     ),
     "detection": Task(
         model=Detector,
@@ -73,6 +85,7 @@ TASKS = {
         chance=lambda classes: 0.0,
         answers=False,
         mixes=False,
+        title="mAP",
     ),
 }
 """The tasks that `task` in a run file can name."""

@@ -20,10 +20,10 @@ def test_numbers_by_hand(make_run):
     baseline, row = comparison.rows
     assert (baseline.label, row.label) == ("supervised", "mixskd")
     assert baseline.baseline is baseline.difference is None
-    assert baseline.top1 == pytest.approx(0.83)
-    assert baseline.top1_sd == pytest.approx(((0.03**2 + 0.01**2 + 0.04**2) / 2) ** 0.5)
+    assert baseline.score == pytest.approx(0.83)
+    assert baseline.score_sd == pytest.approx(((0.03**2 + 0.01**2 + 0.04**2) / 2) ** 0.5)
     assert (row.seeds, row.baseline) == (3, "supervised")
-    assert (row.top1, row.top1_sd) == (pytest.approx(0.88), pytest.approx(0.02))
+    assert (row.score, row.score_sd) == (pytest.approx(0.88), pytest.approx(0.02))
     assert row.difference == pytest.approx(0.05)
     assert row.best_val == pytest.approx((0.9 + 0.7 + 0.7) / 3)
     assert row.last_val == pytest.approx((0.6 + 0.5 + 0.6) / 3)
@@ -82,12 +82,12 @@ def test_data_sets_are_ranked_for_themselves(make_run):
             make_run("d", test=0.6),
         ]
     )
-    assert [(group.data, row.top1) for group, row in zip(comparison.groups, comparison.rows)] == [
+    assert [(group.data, row.score) for group, row in zip(comparison.groups, comparison.rows)] == [
         *(("digits", 0.6), ("digits", 0.7)),
         *(("cifar10", 0.5), ("cifar10", 0.9)),
     ]
     assert comparison.warnings[0] == (
-        "accuracies on digits, cifar10 are not to be compared: the rows of each are ranked for"
+        "scores on digits, cifar10 are not to be compared: the rows of each are ranked for"
         " themselves"
     )
     assert not any("cifar10" in said and "digits" in said for said in comparison.findings)
@@ -95,7 +95,7 @@ def test_data_sets_are_ranked_for_themselves(make_run):
 
 def test_without_baseline_or_validation_nothing_is_invented(make_run):
     (row,) = compare([make_run(method="kd", top1=())]).rows
-    assert row.top1_sd is row.difference is row.best_val is row.last_val is None
+    assert row.score_sd is row.difference is row.best_val is row.last_val is None
 
 
 @pytest.mark.parametrize(

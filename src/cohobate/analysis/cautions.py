@@ -25,7 +25,7 @@ def cautions(groups: list[Group], scaled: bool = False) -> list[str]:
     if len(sets := data_sets(groups)) > 1:
         told.insert(
             0,
-            f"accuracies on {', '.join(sets)} are not to be compared: the rows of each are"
+            f"scores on {', '.join(sets)} are not to be compared: the rows of each are"
             " ranked for themselves",
         )
     machines = [run.environment for group in groups for run in group.runs]

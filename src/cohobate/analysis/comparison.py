@@ -5,23 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-import numpy as np
-
-from cohobate.analysis.bootstrap import Interval, interval
+from cohobate.analysis.bootstrap import Interval, between
 from cohobate.analysis.cautions import cautions, mixed
 from cohobate.analysis.groups import Group, baseline_of, data_sets, group
-from cohobate.analysis.runs import Run
+from cohobate.analysis.runs import Run, check_task
+from cohobate.tasks import Task
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the comparison, in raw numbers: accuracies are shares; None where nothing was measured.
+    """A line of the comparison, in raw numbers: scores are shares; None where nothing was measured.
 
-    top1, top5: of the test images at the last epoch, the mean over seeds; `…_sd` their spread.
-    difference: of top1 to that of the row `baseline`, over the seeds that both have; `low` and
+    score: the one that counts (top-1, mIoU, …), and top5: of the test images at the last epoch, the
+        mean over seeds; `…_sd` their spread.
+    difference: of score to that of the row `baseline`, over the seeds that both have; `low` and
         `high` bound it, as `bootstrap.interval` has it.
-    best_val, last_val: accuracy on the validation images at each run's best, and last, epoch.
-    oracle: the best test accuracy of any epoch: chosen on the test images, and no result.
+    best_val, last_val: the score on the validation images at each run's best, and last, epoch.
+    oracle: the best test score of any epoch: chosen on the test images, and no result.
     operations: multiply-adds of a whole training; its stages and its teacher's training are not in it.
     memory: most bytes that the (first) process of a run held, the largest of all seeds.
     mixed: what of code, libraries and hardware is not the same for all seeds.
@@ -30,8 +30,8 @@ class Row:
     label: str
     seeds: int
     epochs: int
-    top1: float
-    top1_sd: float | None
+    score: float
+    score_sd: float | None
     top5: float | None
     top5_sd: float | None
     baseline: str | None
@@ -66,13 +66,17 @@ class Comparison:
     tuned: list[str] = field(default_factory=list)
 
     @property
+    def task(self) -> Task:
+        return self.groups[0].runs[0].task
+
+    @property
     def runs(self) -> list[Run]:
         return [run for group in self.groups for run in group.runs]
 
     @property
     def findings(self) -> list[str]:
         """What the rows say against their baseline, in words no stronger than the numbers."""
-        spread = {row.label: row.top1_sd for row in self.rows}
+        spread = {row.label: row.score_sd for row in self.rows}
         found: dict[str, list[str]] = {}
         for row in self.rows:
             if row.baseline and row.difference is not None:
@@ -87,7 +91,7 @@ def compare(
     """Reads run folders and sets their finished runs side by side.
 
     told: sentences that come before the warnings.
-    Raises ValueError where no folder holds a finished run.
+    Raises ValueError where no folder holds a finished run, and for runs of several tasks.
     """
     runs, left_out = [], []
     for path in dict.fromkeys(map(Path, paths)):
@@ -103,10 +107,11 @@ def compare(
             left_out.append(f"{path}: {epochs}; `cohobate train` it again to finish")
     if not runs:
         raise ValueError("; ".join(["no finished run to compare", *told, *left_out]))
+    check_task(runs)
     groups = group(runs)
     pairs = [(each, row(each, baseline_of(each, groups))) for each in groups]
     sets = data_sets(groups)
-    pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].top1))
+    pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
     warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
     return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
@@ -131,7 +136,8 @@ def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
 def row(group: Group, baseline: Group | None) -> Row:
     difference, bounds = paired(group, baseline) if baseline else (None, None)
     cost = group.runs[0].environment["cost"]
-    top1, top1_sd = spread(group, lambda run: run.score)
+    score, score_sd = spread(group, lambda run: run.score)
+    counts = group.runs[0].task.score
     fifth = all("test/top5" in run.rows[-1] for run in group.runs)
     top5, top5_sd = spread(group, lambda run: run.rows[-1]["test/top5"]) if fifth else (None, None)
     held = [run.environment.get("peak_memory_bytes", 0) for run in group.runs]
@@ -139,17 +145,17 @@ def row(group: Group, baseline: Group | None) -> Row:
         label=group.label,
         seeds=len(group.runs),
         epochs=group.settings["optim.epochs"],
-        top1=top1,
-        top1_sd=top1_sd,
+        score=score,
+        score_sd=score_sd,
         top5=top5,
         top5_sd=top5_sd,
         baseline=baseline and baseline.label,
         difference=difference,
         low=bounds and bounds.low,
         high=bounds and bounds.high,
-        best_val=over(group, "val/top1", max),
-        last_val=over(group, "val/top1", lambda values: values[-1]),
-        oracle=over(group, "oracle/top1", max),
+        best_val=over(group, f"val/{counts}", max),
+        last_val=over(group, f"val/{counts}", lambda values: values[-1]),
+        oracle=over(group, f"oracle/{counts}", max),
         parameters=cost["parameters"],
         trained_parameters=cost["trained_parameters"],
         cost=cost["step_macs"] / cost["supervised_macs"] if "step_macs" in cost else None,
@@ -171,21 +177,21 @@ def operations(run: Run) -> float | None:
 
 
 def paired(group: Group, baseline: Group) -> tuple[float | None, Interval | None]:
-    """The mean difference of test accuracy over the seeds that both have, and its interval.
+    """The mean difference of the test score over the seeds that both have, and its interval.
 
     None where they share no seed; no interval where they share one only, or where a run does not
-    tell which images it answered rightly.
+    tell what it made of each image.
     """
     ours, theirs = ({run.seed: run for run in each.runs} for each in (group, baseline))
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return None, None
     mean = fmean(ours[seed].score - theirs[seed].score for seed in seeds)
-    answers = [[runs[seed].outcomes for seed in seeds] for runs in (ours, theirs)]
-    known = [[each.right for each in side if each is not None] for side in answers]
+    outcomes = [[runs[seed].outcomes for seed in seeds] for runs in (ours, theirs)]
+    known = [[each for each in side if each is not None] for side in outcomes]
     if len(seeds) < 2 or any(len(side) < len(seeds) for side in known):
         return mean, None
-    return mean, interval(*map(np.stack, known))
+    return mean, between(*known)
 
 
 def spread(group: Group, of: Callable[[Run], float]) -> tuple[float, float | None]:
@@ -207,9 +213,9 @@ def verdict(row: Row, baseline_sd: float | None) -> str:
         return f"{'Behind' if row.high < 0 else 'Not shown to be ahead of'} {row.baseline}"
     if not row.difference or row.difference < 0:
         return f"Not ahead of {row.baseline}"
-    if row.top1_sd is None or baseline_sd is None:
+    if row.score_sd is None or baseline_sd is None:
         return f"Ahead of {row.baseline}, as far as one seed can tell"
-    if row.difference <= max(row.top1_sd, baseline_sd):
+    if row.difference <= max(row.score_sd, baseline_sd):
         return f"Ahead of {row.baseline} by no more than the spread over seeds"
     return f"Ahead of {row.baseline} by more than the spread over seeds"
 

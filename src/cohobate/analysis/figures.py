@@ -51,11 +51,11 @@ def looks(labels: Iterable[str]) -> dict[str, Style]:
 
 
 def scores(comparison: Comparison) -> go.Figure:
-    """Test accuracy at the last epoch: above, a dot a seed; below, the mean ± sd."""
-    figure = blank("test top-1 (%)", height=64 + 60 * len(comparison.groups))
+    """The test score at the last epoch: above, a dot a seed; below, the mean ± sd."""
+    figure = blank(f"test {comparison.task.title} (%)", height=64 + 60 * len(comparison.groups))
     look = styles(comparison)
     for place, (group, row) in enumerate(zip(comparison.groups, comparison.rows)):
-        style, spread = look[group.label], 100 * (row.top1_sd or 0)
+        style, spread = look[group.label], 100 * (row.score_sd or 0)
         figure.add_scatter(
             x=[100 * run.score for run in group.runs],
             y=[place - 0.16] * row.seeds,
@@ -66,7 +66,7 @@ def scores(comparison: Comparison) -> go.Figure:
             hovertemplate="seed %{customdata[0]}: %{x:.2f} %<br>%{customdata[1]}<extra></extra>",
         )
         figure.add_scatter(
-            x=[100 * row.top1],
+            x=[100 * row.score],
             y=[place + 0.12],
             legendgroup=group.label,
             mode="markers",
@@ -77,7 +77,7 @@ def scores(comparison: Comparison) -> go.Figure:
         )
     if comparison.groups[0].is_baseline:
         line = {"color": GREY, "dash": "dot", "width": 1.25}
-        figure.add_vline(100 * comparison.rows[0].top1, line=line, layer="below")
+        figure.add_vline(100 * comparison.rows[0].score, line=line, layer="below")
     figure.update_yaxes(
         range=[len(comparison.groups) - 0.5, -0.5],
         tickvals=[*range(len(comparison.groups))],
@@ -93,7 +93,8 @@ def differences(comparison: Comparison) -> go.Figure | None:
     rows = [row for row in comparison.rows if row.difference is not None]
     if not rows:
         return None
-    figure = blank("difference in test top-1 (points)", height=96 + 34 * len(rows))
+    name = f"difference in test {comparison.task.title} (points)"
+    figure = blank(name, height=96 + 34 * len(rows))
     for place, row in enumerate(rows):
         style, mean, known = look[row.label], 100 * (row.difference or 0), row.low is not None
         low, high = (mean if bound is None else 100 * bound for bound in (row.low, row.high))
@@ -129,7 +130,7 @@ def differences(comparison: Comparison) -> go.Figure | None:
 
 
 def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
-    """Test accuracy over what training costs, and the front of those that nothing beats in both.
+    """The test score over what training costs, and the front of those that nothing beats in both.
 
     None where the cost of a row is not known.
     """
@@ -137,10 +138,10 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
     if len(costs) < len(comparison.rows):
         return None
     look = styles(comparison)
-    figure = blank("multiply-adds of a training (10¹²)", "test top-1 (%)")
+    figure = blank("multiply-adds of a training (10¹²)", f"test {comparison.task.title} (%)")
     for data in data_sets(comparison.groups):
         points = [
-            (cost, 100 * row.top1)
+            (cost, 100 * row.score)
             for group, row, cost in zip(comparison.groups, comparison.rows, costs)
             if group.data == data
         ]
@@ -148,10 +149,10 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
         line = {"color": GREY, "width": 1.25, "shape": "hv", "dash": "dot"}
         figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip")
     for row, cost in zip(comparison.rows, costs):
-        spread = 100 * (row.top1_sd or 0)
+        spread = 100 * (row.score_sd or 0)
         figure.add_scatter(
             x=[cost],
-            y=[100 * row.top1],
+            y=[100 * row.score],
             legendgroup=row.label,
             mode="markers",
             marker={"color": look[row.label].colour, "size": 11},
@@ -186,15 +187,17 @@ def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def learning_curves(comparison: Comparison) -> go.Figure:
-    """Validation accuracy over the epochs; the training loss, where a run has no validation split.
+    """The validation score over the epochs; the training loss, where a run has no validation split.
 
     The axis is cut to what happens after the first quarter; Plotly's double click shows the rest.
     """
-    if all("val/top1" in row for run in comparison.runs for row in run.rows):
-        figure = blank("epoch", "validation top-1 (%)")
-        late = [row["val/top1"] for run in comparison.runs for row in run.rows[run.epochs // 4 :]]
+    task = comparison.task
+    name = f"val/{task.score}"
+    if all(name in row for run in comparison.runs for row in run.rows):
+        figure = blank("epoch", f"validation {task.title} (%)")
+        late = [row[name] for run in comparison.runs for row in run.rows[run.epochs // 4 :]]
         figure.update_yaxes(range=[100 * min(late) - 0.5, 100 * max(late) + 0.5])
-        return curves(figure, comparison, lambda row: 100 * row["val/top1"])
+        return curves(figure, comparison, lambda row: 100 * row[name])
     figure = blank("epoch", "training loss, sum of all terms")
     return curves(figure, comparison, lambda row: sum(row[name] for name in terms(row)))
 

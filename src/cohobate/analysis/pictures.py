@@ -40,6 +40,15 @@ def picture(image: Tensor, side: int) -> str:
     return _encoded(_resized(image[None], side)[0])
 
 
+def shrunk(image: Image.Image, side: int) -> str:
+    """An image as a data URI, made smaller where its longer side has more than `side` pixels."""
+    image = image.copy()
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    file = BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, subsampling=0)  # edges of colours stay sharp
+    return START + b64encode(file.getvalue()).decode("ascii")
+
+
 def overlay(image: Tensor, heat: Tensor, side: int) -> str:
     """A map (h, w) in [0, 1] in colours over the grey of an image (3, H, W), as a data URI."""
     grey = _resized(image[None], side)[0].mean(0, keepdim=True)

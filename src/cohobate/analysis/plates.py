@@ -33,6 +33,8 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
         drawn["similarity"] = similarity(analysis)
     if any(portrait.softness for portrait in analysis.portraits):
         drawn["temperature"] = temperature(analysis)
+    if analysis.pictured:
+        drawn["pictures"] = pictured(analysis)
     return drawn
 
 
@@ -160,19 +162,34 @@ def attention(portrait: Portrait, names: Sequence[str]) -> Figure:
     return figure
 
 
+def pictured(analysis: Analysis) -> Figure:
+    """A line an image and run: image, truth, prediction, and what is wrong with it."""
+    pairs = [(one, said) for one in analysis.pictured for said in one.answers]
+    rows = [[one.image, one.truth, said.prediction, said.error] for one, said in pairs]
+    figure, panels = _pictures(rows, left=1.3, cell=2 * CELL)
+    for line, (one, said) in zip(panels, pairs):
+        text = f"{plain(said.label, 20)}\n{one.kind}: {analysis.mark} {100 * said.mark:.1f} %"
+        line[0].text(
+            -0.1, 0.5, text, transform=line[0].transAxes, ha="right", va="center", fontsize=6
+        )
+    for axes, title in zip(panels[0], ("image", "truth", "prediction", "error")):
+        axes.set_title(title, fontsize=6, pad=2)
+    return figure
+
+
 def _pictures(
-    rows: Sequence[Sequence[str]], *, left: float = 0, right: float = 0
+    rows: Sequence[Sequence[str]], *, left: float = 0, right: float = 0, cell: float = CELL
 ) -> tuple[Figure, list[list[Axes]]]:
     """Pictures in lines, with inches for text beside them; a gap where there is none."""
     across = max(map(len, rows))
-    width, height = CELL * across + left + right, (CELL + GAP) * len(rows) + GAP
+    width, height = cell * across + left + right, (cell + GAP) * len(rows) + GAP
     figure = Figure((width, height))
     edges = {"left": left / width, "right": 1 - right / width, "bottom": 0, "top": 1 - GAP / height}
     places = figure.subplots(
         len(rows),
         across,
         squeeze=False,
-        gridspec_kw={**edges, "wspace": 0.05, "hspace": GAP / CELL},
+        gridspec_kw={**edges, "wspace": 0.05, "hspace": GAP / cell},
     )
     for line, found in zip(places, rows):
         padded = [*found[:-1], *[""] * (across - len(found)), found[-1]]

@@ -88,6 +88,40 @@ class Portrait:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a network scores whose answers lie all over an image.
+
+    scores: on all images, as the task names them. marks: of each of the drawn images.
+    """
+
+    label: str
+    folder: str
+    scores: dict[str, float]
+    marks: list[float]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A run's answer to an image, its mark from 0 to 1, and pictures of it and of what is wrong."""
+
+    label: str
+    mark: float
+    prediction: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """An image and its truth, and the answers of all runs. kind: worst, median or best."""
+
+    kind: str
+    name: str
+    image: str
+    truth: str
+    answers: list[Answered]
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Portraits of networks on the same images.
 
@@ -95,6 +129,8 @@ class Analysis:
     images, drawn, mapped: how many images the scores, what costs more, and the map are of.
     names: of all classes. classes: of those on the map.
     sheet: thumbnails of the images on the map, in the order of a portrait's points.
+    seen, pictured: of a task whose answers lie all over an image. mark: what the marks in them are
+        called. legend: the colours of the pictures.
     left_out: a sentence for everything that is missing, and why.
     """
 
@@ -112,7 +148,17 @@ class Analysis:
     portraits: list[Portrait] = field(default_factory=list)
     similarities: list[Similarity] = field(default_factory=list)
     sheet: Sheet | None = None
+    seen: list[Seen] = field(default_factory=list)
+    pictured: list[Pictured] = field(default_factory=list)
+    mark: str = ""
+    legend: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def class_scores(self) -> list[str]:
+        """The scores of single classes that some run has, such as `iou/dog`."""
+        every = dict.fromkeys(name for run in self.seen for name in run.scores)
+        return [name for name in every if "/" in name]
 
     @property
     def headed(self) -> list[Portrait]:

@@ -2,18 +2,18 @@
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cohobate.config import INERT
-from cohobate.outcomes import Outcomes
+from cohobate.core import unknown
+from cohobate.outcomes import Outcomes, Overlaps
 from cohobate.tables import flat, unnumbered
+from cohobate.tasks import TASKS, Task
 
-TASK = "classification"
-"""The task whose runs are compared and analysed."""
 NEEDED = {
     "config.toml": ("seed", "data.name", "model.arch", "method.name", "optim.epochs"),
     "environment.json": ("cost.parameters", "cost.trained_parameters"),
@@ -35,7 +35,7 @@ class Run:
     config: dict[str, Any]
     environment: dict[str, Any]
     rows: list[dict[str, Any]]
-    outcomes: Outcomes | None = None
+    outcomes: Outcomes | Overlaps | None = None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -47,6 +47,14 @@ class Run:
         }
 
     @property
+    def task_name(self) -> str:
+        return self.config.get("task", "classification")
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.task_name]
+
+    @property
     def seed(self) -> int:
         return self.config["seed"]
 
@@ -56,12 +64,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return len(self.rows) == self.epochs and "test/top1" in self.rows[-1]
+        return len(self.rows) == self.epochs and f"test/{self.task.score}" in self.rows[-1]
 
     @property
     def score(self) -> float:
-        """Test accuracy at the last epoch, of a finished run."""
-        return self.rows[-1]["test/top1"]
+        """The score that counts, on the test images at the last epoch, of a finished run."""
+        return self.rows[-1][f"test/{self.task.score}"]
 
     @property
     def images(self) -> dict[str, str]:
@@ -82,18 +90,30 @@ class Run:
         for name, found in ("config.toml", config), ("environment.json", environment):
             if missing := [key for key in NEEDED[name] if key not in flat(found)]:
                 raise ValueError(f"{path / name} does not say {', '.join(missing)}")
-        if (task := config.get("task", TASK)) != TASK:
-            raise ValueError(f"{path} is a run of task={task}, and this command is for {TASK}")
+        if (task := config.get("task", "classification")) not in TASKS:
+            raise unknown(f"task in {path / 'config.toml'}", task, TASKS)
         run = cls(path, config, environment, rows)
-        if not (path / "outcomes.json").exists():
+        kind = run.task.outcomes
+        if kind is None or not (path / "outcomes.json").exists():
             return run
-        outcomes = parsed(path / "outcomes.json", lambda text: Outcomes.of(table(text)))
-        if run.finished and abs(outcomes.top1 - run.score) > 0.5 / len(outcomes.right):
+        outcomes = parsed(path / "outcomes.json", lambda text: kind.of(table(text)))
+        if run.finished and abs(outcomes.score - run.score) > 0.5 * outcomes.least:
             raise ValueError(
-                f"{path / 'outcomes.json'} is of another network: {100 * outcomes.top1:.2f} % are"
-                f" right there, and {100 * run.score:.2f} % in metrics.jsonl"
+                f"{path / 'outcomes.json'} is of another network: its {run.task.title} is"
+                f" {100 * outcomes.score:.2f} % there, and {100 * run.score:.2f} % in metrics.jsonl"
             )
         return replace(run, outcomes=outcomes)
+
+
+def check_task(runs: Sequence[Run]) -> None:
+    """Raises ValueError where runs are not of one task: their scores are not to be compared."""
+    first = runs[0]
+    for other in runs:
+        if other.task is not first.task:
+            raise ValueError(
+                f"{first.path} is a run of task={first.task_name}, and {other.path} of"
+                f" task={other.task_name}: give runs of one task"
+            )
 
 
 def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:

@@ -35,7 +35,7 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
         if len(points) < 2 or prod(map(len, values.values())) != len(points):
             continue
         if len(keys) > 1:
-            drawn[method] = heat_map(points, values)
+            drawn[method] = heat_map(points, values, comparison.task.title)
         elif len(points) > 2 and all(_is_number(value) for value in values[keys[0]]):
             drawn[method] = curve(points, keys[0], comparison)
     return drawn
@@ -44,8 +44,8 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
 def tuned(comparison: Comparison, keys: Sequence[str]) -> list[str]:
     """For each method that was run with several values of `keys`, a sentence on the best one.
 
-    It is the one with the best mean validation accuracy at the last epoch; of the test accuracy only
-    that one's is told. Where the baseline was varied too, a method is held against its best one.
+    It is the one with the best mean validation score at the last epoch; of the test scores only that
+    one's is told. Where the baseline was varied too, a method is held against its best one.
     """
     families: dict[str, list[Point]] = defaultdict(list)
     for group, row in zip(comparison.groups, comparison.rows):
@@ -67,10 +67,10 @@ def tuned(comparison: Comparison, keys: Sequence[str]) -> list[str]:
         baselines = [own for own, _ in best if own.is_baseline and own.terms == group.terms]
         baseline = None if group.is_baseline else _nearest(group, baselines, comparison.groups)
         values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in keys if k in names)
-        spread = f" ± {percent(row.top1_sd)}" if row.top1_sd is not None else ""
+        spread = f" ± {percent(row.score_sd)}" if row.score_sd is not None else ""
         sentence = (
             f"{name}: validation chose {values} among {len(points)}, with {percent(row.last_val)} %"
-            f" on its images; on the test images that has {percent(row.top1)}{spread} %"
+            f" on its images; on the test images that has {percent(row.score)}{spread} %"
         )
         if baseline and (against := row_of(group, baseline)).difference is not None:
             sentence += f", {ahead(against)} against {baseline.label}"
@@ -88,14 +88,14 @@ def _nearest(own: Group, tuned: list[Group], every: list[Group]) -> Group | None
 
 
 def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figure:
-    """Test accuracy over the values of one setting; bars are ± one standard deviation."""
+    """The test score over the values of one setting; bars are ± one standard deviation."""
     points = sorted(points, key=lambda point: point[0].settings[key])
-    figure = blank(escape(key), "test top-1 (%)")
+    figure = blank(escape(key), f"test {comparison.task.title} (%)")
     style = styles(comparison)[points[0][0].label]
-    spread = [100 * (row.top1_sd or 0) for _, row in points]
+    spread = [100 * (row.score_sd or 0) for _, row in points]
     figure.add_scatter(
         x=[group.settings[key] for group, _ in points],
-        y=[100 * row.top1 for _, row in points],
+        y=[100 * row.score for _, row in points],
         error_y={"array": spread, "visible": any(spread), "thickness": 1.5, "width": 4},
         mode="lines+markers",
         line={"color": style.colour, "dash": DASHES["solid"], "width": 2.25},
@@ -106,10 +106,11 @@ def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figur
     return figure.update_layout(showlegend=False)
 
 
-def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure:
-    """Test accuracy over two settings, a panel for every combination of the others.
+def heat_map(points: Sequence[Point], values: dict[str, list[Any]], title: str) -> go.Figure:
+    """The test score over two settings, a panel for every combination of the others.
 
     values: the values of each setting, in the order of axes: across, down, then the panels'.
+    title: what the score is called.
     """
     (across, columns), (down, rows), *others = values.items()
     panels = list(product(*(choices for _, choices in others)))
@@ -118,14 +119,14 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure
     cells = [
         [[places[(column, row, *panel)] for column in columns] for row in rows] for panel in panels
     ]
-    scores = [100 * row.top1 for _, row in points]
+    scores = [100 * row.score for _, row in points]
     titles = ["  ".join(f"{_last(k)} = {_short(v)}" for k, v in zip(names, p)) for p in panels]
     figure = make_subplots(
         rows=len(panels), cols=1, subplot_titles=titles if others else None, vertical_spacing=0.35 / (1 + len(panels))
     )  # fmt: skip
     for number, table in enumerate(cells, start=1):
         figure.add_heatmap(
-            z=[[100 * cell.top1 for cell in line] for line in table],
+            z=[[100 * cell.score for cell in line] for line in table],
             x=[_short(value) for value in columns],
             y=[_short(value) for value in rows],
             text=[[_cell(cell) for cell in line] for line in table],
@@ -136,7 +137,7 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure
             zmin=min(scores),
             zmax=max(scores),
             showscale=number == 1,
-            colorbar={"title": {"text": "top-1 (%)"}, "thickness": 12, "outlinewidth": 0},
+            colorbar={"title": {"text": f"{title} (%)"}, "thickness": 12, "outlinewidth": 0},
             xgap=2,
             ygap=2,
             row=number,
@@ -178,8 +179,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _cell(row: Row) -> str:
-    spread = f"<br>± {100 * row.top1_sd:.1f}" if row.top1_sd else ""
-    return f"{100 * row.top1:.1f}{spread}"
+    spread = f"<br>± {100 * row.score_sd:.1f}" if row.score_sd else ""
+    return f"{100 * row.score:.1f}{spread}"
 
 
 def _last(key: str) -> str:

@@ -4,10 +4,10 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -22,7 +22,7 @@ Lines = Sequence[Sequence[str]]
 class Column(NamedTuple):
     """A column: the field of `Row` that it sorts by, where in a run's folder its numbers stand, and how a row shows.
 
-    main: whether it is shown where there is no room for all. One that no row has a value for is not
+    TITLE and SCORE stand for what the task calls its score. main: whether it is shown where there is no room for all. One that no row has a value for is not
         shown at all.
     """
 
@@ -38,13 +38,13 @@ COLUMNS = (
     Column("method", "label", "config.toml, method", "and the options that set it apart", lambda r: r.label, main=True),
     Column("seeds", "seeds", "config.toml, seed", "finished runs", lambda r: str(r.seeds), main=True),
     Column("epochs", "epochs", "config.toml, optim.epochs", "of a run", lambda r: str(r.epochs)),
-    Column("top-1 (%)", "top1", "metrics.jsonl, last row, test/top1", "test accuracy at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.top1)} ± {percent(r.top1_sd)}", main=True),
+    Column("TITLE (%)", "score", "metrics.jsonl, last row, test/SCORE", "of the test images at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.score)} ± {percent(r.score_sd)}", main=True),
     Column("top-5 (%)", "top5", "metrics.jsonl, last row, test/top5", "likewise, for the five likeliest classes", lambda r: "–" if r.top5 is None else f"{percent(r.top5)} ± {percent(r.top5_sd)}"),
-    Column("diff.", "difference", "metrics.jsonl, last row, test/top1, less the baseline’s", "of top-1 to the baseline, in points, over the seeds that both have", lambda r: percent(r.difference, "+"), main=True),
+    Column("diff.", "difference", "metrics.jsonl, last row, test/SCORE, less the baseline’s", "of TITLE to the baseline, in points, over the seeds that both have", lambda r: percent(r.difference, "+"), main=True),
     Column("95 % interval", "low", "outcomes.json, beside the baseline’s", "of the difference, by a bootstrap over seeds and test images, for each method by itself: of twenty that change nothing, one is expected to show a difference", lambda r: "–" if r.low is None else f"[{percent(r.low, '+')}, {percent(r.high, '+')}]", main=True),
-    Column("best val (%)", "best_val", "metrics.jsonl, every row, val/top1", "validation accuracy at each run’s best epoch", lambda r: percent(r.best_val)),
-    Column("last val (%)", "last_val", "metrics.jsonl, last row, val/top1", "validation accuracy at the last epoch", lambda r: percent(r.last_val)),
-    Column("oracle (%)", "oracle", "metrics.jsonl, every row, oracle/top1", "best test accuracy of any epoch: the test images chose it, so it is no result", lambda r: percent(r.oracle)),
+    Column("best val (%)", "best_val", "metrics.jsonl, every row, val/SCORE", "TITLE of the validation images at each run’s best epoch", lambda r: percent(r.best_val)),
+    Column("last val (%)", "last_val", "metrics.jsonl, last row, val/SCORE", "TITLE of the validation images at the last epoch", lambda r: percent(r.last_val)),
+    Column("oracle (%)", "oracle", "metrics.jsonl, every row, oracle/SCORE", "best TITLE of the test images of any epoch: the test images chose it, so it is no result", lambda r: percent(r.oracle)),
     Column("params (M)", "parameters", "environment.json, cost.parameters", "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
     Column("trained (M)", "trained_parameters", "environment.json, cost.trained_parameters", "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
     Column("cost", "cost", "environment.json, cost.step_macs and cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of `supervised` on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
@@ -56,9 +56,18 @@ COLUMNS = (
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """The columns that some row has a value for."""
+    """The columns that some row has a value for, in the words of the task."""
+    task = comparison.task
+
+    def worded(text: str) -> str:
+        return text.replace("TITLE", task.title).replace("SCORE", task.score)
+
     return [
-        column
+        column._replace(
+            heading=worded(column.heading),
+            source=worded(column.source),
+            meaning=worded(column.meaning),
+        )
         for column in COLUMNS
         if any(getattr(row, column.field) is not None for row in comparison.rows)
     ]
@@ -187,11 +196,18 @@ def _latex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
+def raw(comparison: Comparison) -> list[dict[str, Any]]:
+    """The rows as numbers, the score under the task's name for it: `top1`, `top1_sd`."""
+    own = {"score": comparison.task.score, "score_sd": f"{comparison.task.score}_sd"}
+    return [{own.get(k, k): v for k, v in asdict(row).items()} for row in comparison.rows]
+
+
 def as_csv(comparison: Comparison) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    rows = raw(comparison)
+    writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in comparison.rows)
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -199,7 +215,7 @@ def as_json(comparison: Comparison) -> str:
     """The rows in raw numbers, and all that is said of them."""
     table = {
         "budget": comparison.budget or None,
-        "rows": [asdict(row) for row in comparison.rows],
+        "rows": raw(comparison),
         "findings": comparison.findings,
         "tuned": comparison.tuned,
         "warnings": comparison.warnings,

@@ -65,8 +65,7 @@ def evaluate(
     found = evaluation.evaluate(source, wanted, overrides=settings or [], display=display())
     show_scores(found)
     if out:
-        evaluation.write(found, out)
-        print(f"{out}: scores.json, per_class.csv, confusion.csv")
+        print(f"{out}: {', '.join(evaluation.write(found, out))}")
 
 
 def show_scores(found: Any) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 T = TypeVar("T")
 Place = Callable[[int, int], Tensor]
@@ -79,6 +80,15 @@ def window(path: Path, box: Sequence[float], shape: tuple[int, int]) -> Tensor:
         edges = (scale * left, scale * top, scale * right, scale * bottom)
         view = image.resize((wide, high), Image.Resampling.BILINEAR, box=edges)
     return torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous()
+
+
+def whole(path: Path) -> Tensor:
+    """An image as displayed, at its own size: uint8 (3, H, W).
+
+    Raises BadImage.
+    """
+    with reading(path), Image.open(path) as file:
+        return pil_to_tensor(_decode(file, 1)[0])
 
 
 def _is_plain_jpeg(file: Image.Image) -> bool:

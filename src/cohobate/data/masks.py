@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from cohobate.core import VOID, Batch, unknown
 from cohobate.data.draws import uniform
-from cohobate.data.images import BadImage, or_fault, reading
+from cohobate.data.images import BadImage, or_fault, reading, whole
 from cohobate.data.sampling import Sampler
 from cohobate.data.workers import Workers
 
@@ -74,8 +74,7 @@ class MaskSplit:
         class that there is not.
         """
         path, mask = self.images[row], self.masks[row]
-        with reading(path), Image.open(path) as file:
-            image = functional.pil_to_tensor(ImageOps.exif_transpose(file).convert("RGB"))
+        image = whole(path)
         with reading(mask), Image.open(mask) as file:
             if file.mode not in ("L", "P", "1", "I", "I;16"):
                 raise BadImage(mask, f"a mask holds one number a pixel, and this is {file.mode}")

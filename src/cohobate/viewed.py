@@ -1,0 +1,154 @@
+"""What runs say all over their images, scored and pictured side by side."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from cohobate import build
+from cohobate.analysis.pictures import shrunk
+from cohobate.analysis.portrait import Analysis, Answered, Pictured, Seen
+from cohobate.analysis.view import View
+from cohobate.core import Batch
+from cohobate.display import Lines
+from cohobate.fast import prepare
+from cohobate.machine import Machine
+from cohobate.scene import Wanted, draw
+from cohobate.scores import by_name
+from cohobate.sitters import Sitter
+from cohobate.tasks import TASKS
+from cohobate.trained import Trained
+
+SIDE = 240
+"""Pixels of a picture's longer side."""
+EACH = 2
+"""Pictured images of each kind: the worst, the middling and the best."""
+
+
+class Look(NamedTuple):
+    """A row of a batch, and what a network says of it."""
+
+    batch: Batch
+    row: int
+    answer: Any
+
+
+def look(
+    found: Analysis, sitters: Sequence[Sitter], wanted: Wanted, view: View, display: Lines
+) -> Analysis:
+    """The analysis with the scores of each run, and with pictures of some images.
+
+    Those are the worst, the middling and the best by the mean of all runs, among at most
+    `wanted.images` of the split.
+    """
+    first = _trained(sitters[0])
+    split = first.split(wanted.split)
+    rows = draw(torch.arange(len(split)), wanted.images)
+    seen = [_seen(sitter, split, rows, view, display) for sitter in sitters]
+    found = replace(
+        found,
+        images=len(split),
+        drawn=len(rows),
+        classes=view.names,
+        seen=seen,
+        mark=view.mark,
+        legend=view.legend,
+    )
+    if not wanted.wants("pictures"):
+        return found
+    chosen = _chosen(torch.tensor([each.marks for each in seen]).double())
+    some = split.take(rows[[place for _, place in chosen]])
+    panels = [_panels(_trained(sitter), some, view) for sitter in sitters]
+    pictured = [
+        Pictured(
+            kind=kind,
+            name=name,
+            image=panels[0][number]["image"],
+            truth=panels[0][number]["truth"],
+            answers=[
+                Answered(
+                    run.label, run.marks[place], drawn[number]["prediction"], drawn[number]["error"]
+                )
+                for run, drawn in zip(seen, panels)
+            ],
+        )
+        for number, ((kind, place), name) in enumerate(zip(chosen, some.names()))
+    ]
+    return replace(found, pictured=pictured)
+
+
+def _trained(sitter: Sitter) -> Trained:
+    assert sitter.trained is not None, "only runs with weights are looked at"
+    return sitter.trained
+
+
+def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: Lines) -> Seen:
+    """The scores of a run on a split, and how good its answers to some of the images are."""
+    trained, label = _trained(sitter), sitter.label
+    config = trained.config
+    task = TASKS[config.task]
+    network = trained.network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    prepare(network)
+    batches = display.track(f"{label}: {len(split):,} images", _batches(trained, split))
+    shown = build.shown(config)
+    scores = task.evaluate(network, batches, _autocast(trained), **shown)
+    looks = _looks(
+        trained,
+        split.take(rows),
+        view,
+        lambda batches: display.track(f"{label}: {len(rows):,} images, one by one", batches),
+    )
+    marks = [view.worth(*each) for each in looks]
+    return Seen(label, str(trained.run.path), by_name(scores, trained.data.classes), marks)
+
+
+def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Look]:
+    """What a run's network says of every image of a split."""
+    network, shown = trained.network, build.shown(trained.config)
+    for batch in track(_batches(trained, split)):
+        with torch.inference_mode(), _autocast(trained):
+            answers = view.answers(network, batch, **shown)
+        for row, answer in enumerate(answers):
+            yield Look(batch, row, answer)
+
+
+def _panels(trained: Trained, split: Any, view: View) -> list[dict[str, str]]:
+    """The pictures of every image of a split and of what a run says of it."""
+    looks = _looks(trained, split, view, lambda batches: batches)
+    return [
+        {name: shrunk(panel, SIDE) for name, panel in view.panels(*each).items()} for each in looks
+    ]
+
+
+def _batches(trained: Trained, split: Any) -> Iterable[Batch]:
+    return TASKS[trained.config.task].eval_loader(
+        split,
+        size=trained.data.size,
+        batch_size=trained.config.eval.batch_size,
+        device=next(trained.network.parameters()).device,
+        workers=trained.config.data.workers,
+    )
+
+
+def _autocast(trained: Trained) -> torch.autocast:
+    device = next(trained.network.parameters()).device.type
+    precision = Machine.of(trained.run, trained.config, 1).precision
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _chosen(marks: torch.Tensor) -> list[tuple[str, int]]:
+    """Of marks (R, N) of runs and images, the images to be pictured, each once, worst first."""
+    means = marks.nanmean(0)
+    order = [place for place in means.argsort().tolist() if means[place] == means[place]]
+    middle = max(0, (len(order) - EACH) // 2)
+    parts = {
+        "worst": order[:EACH],
+        "median": order[middle : middle + EACH],
+        "best": order[-EACH:],
+    }
+    every: dict[int, str] = {}
+    for kind, places in parts.items():
+        for place in places:
+            every.setdefault(place, kind)
+    return [(kind, place) for place, kind in every.items()]
