@@ -102,28 +102,29 @@ def compare(
     swept = [*varied]
     if methods:
         varied["method.name"] = methods.split(",")
-    if not files and (settings or varied or seeds or runs or no_train or budget != "epochs"):
+    tasks = downstream.read(transfer or [])
+    untrained = no_train and not tasks
+    if not files and (settings or varied or seeds or runs or untrained or budget != "epochs"):
         raise ValueError(
             "settings, --methods, --seeds, --sweep, --budget, --runs and --no-train are for run"
             " files: give RUN.toml"
         )
-    tasks = downstream.read(transfer or [])
     folder = out or study.default_folder(files)
     runs = runs or folder / "runs"
     check_folder(folder)
     check_folder(runs, "--runs DIR")
     shown = display(epochs=False)
-    folders, told, sentence = [path for path in places if path not in files], list[str](), ""
+    folders, planned, sentence = [path for path in places if path not in files], [], ""
     if files:
         planned = study.plan(files, settings, varied, seeds)
         planned, sentence = study.fit(planned, budget, folder, shown, measure=not no_train)
-        if no_train:
-            planned_folders, told = study.there(planned, runs)
-        else:
-            ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
-            downstream.check(tasks, ahead)
-            planned_folders, told = study.carry_out(planned, runs, shown, jobs)
-        folders += planned_folders
+    if no_train:
+        done, told = study.there(planned, runs)
+    else:
+        ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
+        downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
+        done, told = study.carry_out(planned, runs, shown, jobs)
+    folders += done
     if not no_train:
         study.score_again(folders, shown)
     found = comparison.compare(folders, told=told, budget=sentence)
