@@ -108,6 +108,10 @@ def test_the_same_task_keeps_the_decoder_and_another_one_leaves_it():
     segmenting = Transfer.of("segmentation", ["data.name=shapes"]).config(source)
     assert segmenting.model.model_dump() == {**model, "pretrained": False, "freeze": 0}
     assert source.encoder("classification") == {"arch": "resnet18", "drop_path_rate": 0.1}
+    finding = Transfer.of("detection", ["data.name=shapes"]).config(source)
+    assert finding.model.options == {"drop_path_rate": 0.1}
+    found = Source("run", Path("run"), {"arch": "resnet18", "frozen_bn": True}, "detection")
+    assert found.encoder("segmentation") == {"arch": "resnet18"}
 
 
 def test_a_run_file_says_the_rest(tmp_path, digits):
