@@ -20,8 +20,8 @@ class PKD(Method[Detector]):
     teacher: the frozen network, a detector of any kind on the same classes.
     alpha: weight of each level; 6 for Faster R-CNN and 10 for RetinaNet in the authors' settings.
 
-    Differs from the paper: a student whose pyramid is of another width than the teacher's gets a learned
-    1 × 1 convolution for each level. The levels of equal stride meet, five of them where there are as
+    Differs from the paper: where the student's pyramid is of another width than the teacher's, each level
+    gets a learned 1 × 1 convolution. The levels of equal stride meet, five of them where there are as
     many; the authors' settings name four.
     """
 

@@ -13,8 +13,9 @@ from cohobate.models.pyramid import Pyramid, check_pyramid, features
 
 RGB = tuple[float, float, float]
 LARGE = 512
-"""The long side of images, in pixels, from which on a one-stage detector begins at a stride of 8, as published;
-below, objects of a few pixels would fall between its places, and it begins at 4."""
+"""The long side of images, in pixels, from which on levels, anchors and samples are as published. Below,
+things of a few pixels would fall between the places of a one-stage detector, which begins at a stride
+of 4 and not of 8; see `heads.TwoStage` for the others."""
 
 
 class Answer(NamedTuple):
@@ -43,7 +44,6 @@ class Detector(nn.Module):
         ask for where it was trained before.
     pretrained, mean, std, options: as for `Classifier`.
 
-    Anchors: four times their level's stride, of RetinaNet in three sizes, and at 1:2, 1:1 and 2:1.
     `encoder.net` is the timm network itself, without its classifier, under timm's own keys.
     Raises ValueError as `Classifier` does, and for a network that a pyramid cannot stand on.
     """
@@ -79,10 +79,11 @@ class Detector(nn.Module):
         encoder = Classifier(arch, num_classes, pretrained=pretrained, **shared, **options)
         check_pyramid(arch, encoder.stages)
         _check_sizes(arch, encoder)
-        finest = 8 if encoder.size >= LARGE and not look.exclusive else 4
+        large = encoder.size >= LARGE
+        finest = 8 if large and not look.exclusive else 4
         self.backbone = Pyramid(encoder, width, finest)
         strides, stages = self.backbone.strides, self.backbone.stages
-        self.heads: Any = look(kind, num_classes, width, strides, stages)
+        self.heads: Any = look(kind, num_classes, width, strides, stages, large)
         self.num_classes, self.size, self.width = num_classes, encoder.size, width
         self.frozen_bn = frozen_bn
         self.kept = False

@@ -4,7 +4,6 @@ Their own forward passes are not used: images come padded and are normalised els
 float32 under autocast, and what is said of the classes is at hand for a student or a teacher.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from cohobate.core import Losses
 
-Targets = Sequence[dict[str, Tensor]]
+Targets = list[dict[str, Tensor]]
 Sizes = list[tuple[int, int]]
 """Height and width of each image, without its padding."""
 Found = dict[str, Tensor]
@@ -48,14 +47,20 @@ class OneStage(nn.Module):
     Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection", ICCV 2019,
     https://arxiv.org/abs/1904.01355.
 
-    strides: of the levels; stages: how many of them are of the network's stages.
+    strides: of the levels. stages, large: of no use here.
     """
 
     exclusive = False
     """Each class is a decision of its own."""
 
     def __init__(
-        self, kind: type[nn.Module], classes: int, width: int, strides: list[int], stages: int
+        self,
+        kind: type[nn.Module],
+        classes: int,
+        width: int,
+        strides: list[int],
+        stages: int,
+        large: bool,
     ):
         super().__init__()
         if kind is FCOS:
@@ -118,24 +123,34 @@ class TwoStage(nn.Module):
     wide as the pyramid, 1,024 for its usual 256.
 
     strides: of the levels; stages: how many of them are of the network's stages, and are pooled from.
+    large: whether images are as large as published ones: anchors then have 8 times their level's stride
+        as side, and 512 boxes of each image are sampled; else 4 times, and 128.
     """
 
     exclusive = True
     """One class of all, or the ground, which stands first among the logits."""
 
     def __init__(
-        self, kind: type[nn.Module], classes: int, width: int, strides: list[int], stages: int
+        self,
+        kind: type[nn.Module],
+        classes: int,
+        width: int,
+        strides: list[int],
+        stages: int,
+        large: bool,
     ):
         super().__init__()
         names = [str(place) for place in range(stages)]
         anchors = AnchorGenerator(
-            tuple((ANCHOR * stride,) for stride in strides), ((0.5, 1.0, 2.0),) * len(strides)
+            tuple(((8 if large else 4) * stride,) for stride in strides),
+            ((0.5, 1.0, 2.0),) * len(strides),
         )
         given: dict[str, Any] = {
             "rpn_anchor_generator": anchors,
             "box_roi_pool": MultiScaleRoIAlign(names, 7, 2),
             "box_head": TwoMLPHead(width * 7**2, 4 * width),
             "box_predictor": FastRCNNPredictor(4 * width, classes + 1),
+            "box_batch_size_per_image": 512 if large else 128,
         }
         if kind is MaskRCNN:
             given |= {
@@ -246,8 +261,6 @@ class TwoStage(nn.Module):
         return Said({name: value.mean() for name, value in made.items()}, logits, places)
 
 
-ANCHOR = 4
-"""The side of the proposals' anchors, as a multiple of their level's stride."""
 ONE_STAGE = {
     "classification": "class",
     "cls_logits": "class",
