@@ -103,13 +103,13 @@ class Transfer:
     ) -> "Transfer":
         """A task by the settings of a run file, or by our own.
 
-        Raises ValueError where the file is one of another task, and for a setting that the trained
-        network decides.
+        Raises ValueError where the file is one of another task, a setting is not as it should be or the
+        trained network's to decide, and no data is named.
         """
         table = settings.read(file) if file else DEFAULTS.get(task, {})
         theirs = table.get("task", CLASSIFICATION) if file else task
         if theirs != task:
-            raise ValueError(f"{file} is a run file of task={theirs}: transfer {theirs} takes it")
+            raise ValueError(f"{file} is a run file of task={theirs}, and not of task={task}")
         for each in overrides:
             key = settings.pair(each)[0] if isinstance(each, str) else each[0]
             if key in ("task", "init"):
@@ -118,7 +118,9 @@ class Transfer:
                     " the network starts from"
                 )
         kept = {key: value for key, value in table.items() if key not in ("sweep", "init")}
-        return cls(task, kept, tuple(overrides), file)
+        wanted = cls(task, kept, tuple(overrides), file)
+        wanted._typed(kept)
+        return wanted
 
     @property
     def name(self) -> str:
@@ -138,8 +140,7 @@ class Transfer:
     def config(self, source: Source, seed: int | None = None) -> RunConfig:
         """The run that starts from a network, every default written out.
 
-        Raises ValueError where a setting is not as it should be, no data is named, or [model] names
-        another network.
+        Raises ValueError where [model] names another network, or none where the source tells none.
         """
         own, taken = self.table.get("model", {}), source.encoder(self.task)
         model = {"model": {**taken, **own} if self.file else {**own, **taken}}

@@ -89,7 +89,7 @@ def start(
 ) -> None:
     from cohobate.transfer import Source, Transfer
 
-    wanted, network = Transfer.of(task, settings or [], file), Source.of(source)
+    network, wanted = Source.of(source), Transfer.of(task, settings or [], file)
     config = wanted.config(network)
     folder = out or wanted.folder(network, config.seed)
     shown = display()
