@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(train):
 
 def test_mistakes_are_one_sentence(train):
     for settings, sentence in (
-        (["method.name=kd"], "is for classification and segmentation, and task=detection"),
+        (["method.name=dml"], "is for classification and segmentation, and task=detection"),
         (["method.name=mixskd"], "choose from detection_kd, pkd, supervised"),
         (["mix.name=mixup"], "mix.name=mixup: images of task=detection are not mixed"),
         (["model.arch=vit_tiny_patch16_224"], "is no pyramid"),
@@ -118,14 +118,13 @@ def test_explain_tells_levels_losses_and_costs(cohobate):
         assert word in ran.out
 
 
-def test_commands_for_classification_refuse_a_run_of_boxes(train, cohobate):
+def test_commands_that_take_no_detector_say_so(train, cohobate):
     assert train("run").code == 0
-    for command in (
-        ["predict", "run", RUN],
-        ["export", "run", "--format", "onnx"],
-        ["transfer", "linear", "run", "data.name=digits"],
+    for command, sentence in (
+        (["export", "run", "--format", "onnx"], "task=detection, whose networks are not exported"),
+        (["transfer", "linear", "run", "data.name=digits"], "holds a network for detection"),
     ):
         ran = cohobate(*command)
         assert ran.code == 2, (command, ran.err)
-        assert "for detection" in ran.err
+        assert sentence in ran.err
         assert "Traceback" not in ran.err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cohobate.data import classification
-from cohobate.outcomes import Outcomes
+from cohobate.outcomes import Outcomes, Overlaps
 from cohobate.scores import record_outcomes
 from cohobate.trained import reopen
 
@@ -26,6 +26,32 @@ def test_bits_come_back(count):
 def test_the_first_image_is_the_highest_bit():
     right = np.array([True, False, False, False, False, False, False, True, True])
     assert Outcomes("", right).table()["right"] == "8180"
+
+
+def test_overlaps_come_back():
+    counts = np.random.default_rng(0).integers(0, 9, (5, 2, 3))
+    counts[:, 0] = np.minimum(counts[:, 0], counts[:, 1])
+    counts[2] = 0
+    again = Overlaps.of(json.loads(json.dumps(Overlaps("abc", counts).table())))
+    assert again.fingerprint == "abc"
+    assert (again.counts == counts).all()
+    shares = [counts[:, 0, k].sum() / counts[:, 1, k].sum() for k in range(3)]
+    assert again.score == pytest.approx(np.mean(shares))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"images": 2, "classes": 2, "fingerprint": "a", "overlaps": [[[0, 1, 2]]]},
+        {"images": 1, "classes": 2, "fingerprint": "a", "overlaps": [[[2, 1, 2]]]},
+        {"images": 1, "classes": 2, "fingerprint": "a", "overlaps": [[[0, 1]]]},
+        {"images": 1, "classes": 2, "fingerprint": "a", "overlaps": [[]]},
+    ],
+)
+def test_what_is_no_overlap_is_told(table):
+    with pytest.raises(ValueError, match="it holds"):
+        Overlaps.of(table)
 
 
 @pytest.mark.parametrize(

@@ -93,11 +93,14 @@ def test_windows_flips_and_scales_agree_on_what_does_not_hang_on_them():
     whole = Reader()
     ways = [
         predict(whole, images),
-        predict(Reader(), images, sliding=True),
+        predict(Reader(), images, window=8),
         predict(Reader(), images, flip=True),
         predict(Reader(), images, scales=(1.0, 2.0)),
     ]
     assert whole.seen == [(8, 8)]
+    near = Reader()
+    ways.append(predict(near, images, window=6, stride=2))
+    assert near.seen == [(6, 6)] * 4  # on 8 × 8 pixels, two along each side
     for way in ways:
         assert way.shape == (1, 3, 20, 20)
         assert (way.sum(1) - 1).abs().max() < 1e-5

@@ -130,10 +130,6 @@ def test_mistakes_are_one_sentence(train):
 def test_commands_for_classification_refuse_a_run_of_masks(train, cohobate):
     assert train("run").code == 0
     for command in (
-        ["compare", "run"],
-        ["analyse", "run"],
-        ["predict", "run", RUN],
-        ["export", "run", "--format", "onnx"],
         ["evaluate", "run", "--ood", "digits"],
         ["transfer", "linear", "run", "data.name=digits"],
     ):

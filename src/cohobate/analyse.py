@@ -71,7 +71,7 @@ def analyse(
     )
     trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
     if trained and task in VIEWS:
-        view = VIEWS[task](trained[0].trained.data.classes)
+        view = VIEWS[task](_trained(trained[0]).data.classes)
         found = viewed.look(found, trained, wanted, view, display)
     elif trained:
         found = _look(found, trained, wanted, display)

@@ -69,12 +69,17 @@ def seen(
     model.eval()
     with torch.inference_mode(), autocast or nullcontext():
         for batch in batches:
-            sizes = torch.stack([target["size"] for target in batch.targets])
-            found = model.detect(batch.images, sizes)
-            mine += map(_seen, batch.ids.tolist(), batch.targets, found)
+            mine += look(model, batch)
     model.train(was_training)
     every = {image.id: image for part in gather_objects(mine) for image in part}
     return [every[key] for key in sorted(every)]
+
+
+def look(model: Any, batch: Batch) -> list[Seen]:
+    """What a detector in eval mode finds in the images of a batch."""
+    sizes = torch.stack([target["size"] for target in batch.targets])
+    found = model.detect(batch.images, sizes)
+    return [*map(_seen, batch.ids.tolist(), batch.targets, found)]
 
 
 def _seen(place: int, target: dict[str, Tensor], found: dict[str, Tensor]) -> Seen:

@@ -20,8 +20,11 @@ class Followed(TorchDispatchMode):
         super().__init__()
         self.names: Any = WeakTensorKeyDictionary()
 
-    def name(self, tensor: Tensor, *names: str) -> None:
-        self.names[tensor] = dict.fromkeys(names)
+    def name(self, value: Any, *names: str) -> None:
+        """Names all tensors in a value."""
+        for leaf in tree_leaves(value):
+            if isinstance(leaf, Tensor):
+                self.names[leaf] = dict.fromkeys(names)
 
     def of(self, value: Any) -> Names:
         """The names of all tensors in a value."""

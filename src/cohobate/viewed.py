@@ -1,8 +1,8 @@
 """What runs say all over their images, scored and pictured side by side."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -20,8 +20,7 @@ from cohobate.sitters import Sitter
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained
 
-SIDE = 240
-"""Pixels of a picture's longer side."""
+T = TypeVar("T")
 EACH = 2
 """Pictured images of each kind: the worst, the middling and the best."""
 
@@ -93,14 +92,20 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
     batches = display.track(f"{label}: {len(split):,} images", _batches(trained, split))
     shown = build.shown(config)
     scores = task.evaluate(network, batches, _autocast(trained), **shown)
+    some = split.take(rows)
     looks = _looks(
         trained,
-        split.take(rows),
+        some,
         view,
         lambda batches: display.track(f"{label}: {len(rows):,} images, one by one", batches),
     )
-    marks = [view.worth(*each) for each in looks]
-    return Seen(label, str(trained.run.path), by_name(scores, trained.data.classes), marks)
+    return Seen(
+        label=label,
+        folder=str(trained.run.path),
+        scores=by_name(scores, trained.data.classes),
+        marks=_in_order(looks, view.worth),
+        curves=view.curves(each.answer for each in _looks(trained, some, view, iter)),
+    )
 
 
 def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Look]:
@@ -115,10 +120,15 @@ def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Loo
 
 def _panels(trained: Trained, split: Any, view: View) -> list[dict[str, str]]:
     """The pictures of every image of a split and of what a run says of it."""
-    looks = _looks(trained, split, view, lambda batches: batches)
-    return [
-        {name: shrunk(panel, SIDE) for name, panel in view.panels(*each).items()} for each in looks
-    ]
+    looks = _looks(trained, split, view, iter)
+    panels = _in_order(looks, view.panels)
+    return [{name: shrunk(panel, view.side) for name, panel in each.items()} for each in panels]
+
+
+def _in_order(looks: Iterable[Look], made: Callable[[Batch, int, Any], T]) -> list[T]:
+    """What is made of every look, in the order of the split, whatever that of the loader is."""
+    found = {int(each.batch.ids[each.row]): made(*each) for each in looks}
+    return [found[place] for place in sorted(found)]
 
 
 def _batches(trained: Trained, split: Any) -> Iterable[Batch]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohobate.analysis import bootstrap
-from cohobate.analysis.bootstrap import interval
+from cohobate.analysis.bootstrap import interval, interval_of_overlaps
 
 
 def answers(seeds, images, share, seed):
@@ -114,3 +114,25 @@ def test_ten_thousand_images_are_no_trouble():
     ours, theirs = answers(5, 10_000, 0.7, 0), answers(5, 10_000, 0.69, 1)
     low, high = interval(ours, theirs)
     assert low < ours.mean() - theirs.mean() < high
+
+
+def test_miou_is_counted_anew_on_the_images_of_every_resample():
+    random = np.random.default_rng(3)
+    seeds, images, classes = 3, 8, 2
+    either = random.integers(5, 60, (2, seeds, images, classes))
+    common = (either * random.uniform(0.3, 0.9, either.shape)).astype(int)
+    ours, theirs = np.stack([common, either], 3)
+    found = interval_of_overlaps(ours, theirs)
+    values = []
+    for _ in range(4000):
+        rows = random.integers(0, images, images)
+        total = 0.0
+        for seed in random.integers(0, seeds, seeds):
+            for side, sign in ((ours, 1), (theirs, -1)):
+                for kind in range(classes):
+                    some = side[seed, rows, :, kind]
+                    total += sign * some[:, 0].sum() / some[:, 1].sum() / classes / seeds
+        values.append(total)
+    assert found == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.015)
+    with pytest.raises(ValueError, match="two seeds or more"):
+        interval_of_overlaps(ours[:1], theirs[:1])

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cohobate.analysis.boxes import PENS, drawn, f1, marks, precision_recall, sure, truths
+from cohobate.analysis import precision
+from cohobate.analysis.boxes import PENS, BoxView, drawn, f1, marks, sure, truths
+from cohobate.analysis.paper import grid
 from cohobate.boxwise import Seen
 
 NAMES = ["cat", "$dog_"]
@@ -69,11 +71,51 @@ def test_boxes_are_drawn_where_they_are_in_strokes_of_their_own():
 
 
 def test_precision_over_recall_has_a_line_a_class_and_their_mean():
-    falling = np.linspace(1, 0, 101)
-    nothing = np.full(101, np.nan)
-    figure = precision_recall(np.stack([falling, nothing, falling / 2]), ["<b>", "newt", "dog"])
-    names = [line.name for line in figure.data]
-    assert names == ["&lt;b&gt; 50.0 %", "dog 25.0 %", "mean 37.5 %"]
-    assert figure.data[2].y == pytest.approx(0.75 * falling)
-    alone = precision_recall(falling[None], ["cat"])
-    assert [line.name for line in alone.data] == ["cat 50.0 %"]
+    falling = [1 - step / 100 for step in range(101)]
+    half = [value / 2 for value in falling]
+    figure = precision.interactive([falling, [], half], ["<b>", "newt", "dog"])
+    assert [line.name for line in figure.data] == ["&lt;b&gt; 50.0 %", "dog 25.0 %", "mean 37.5 %"]
+    assert figure.data[2].y == pytest.approx([0.75 * value for value in falling])
+    assert figure.data[0].x == pytest.approx(np.linspace(0, 1, 101))
+    assert [line.title for line in precision.lines([falling], ["cat"])] == ["cat 50.0 %"]
+    many = precision.interactive([falling] * 30, [str(number) for number in range(30)])
+    assert [line.name for line in many.data if line.showlegend] == ["mean 50.0 %"]
+    figure, (axes,) = grid(1)
+    precision.printed(axes, [falling, half], ["_cat", "$dog"])
+    assert len(axes.get_legend().get_texts()) == 3
+
+
+class Finder(torch.nn.Module):
+    """Finds one cat in the upper left quarter of every image, and is not sure of a dog."""
+
+    size = 64
+
+    def detect(self, images, sizes):
+        return [
+            {
+                "boxes": torch.tensor([[0.0, 0.0, wide / 2, high / 2], [1.0, 1.0, 9.0, 9.0]]),
+                "scores": torch.tensor([0.75, 0.25]),
+                "labels": torch.tensor([0, 1]),
+            }
+            for high, wide in sizes.tolist()
+        ]
+
+
+def test_a_file_is_looked_at_and_its_boxes_are_told_in_its_own_pixels():
+    view = BoxView(NAMES)
+    image = torch.full((3, 100, 200), 255, dtype=torch.uint8)
+    batch = view.batch(image, Finder())
+    assert batch.images.shape == (1, 3, 32, 64)
+    (answer,) = view.answers(Finder(), batch)
+    assert view.cells(batch, 0, answer) == [["cat", "0.7500", "0.0", "0.0", "100.0", "50.0"]]
+    assert len(view.headings) == 6
+    picture = view.picture(batch, 0, answer)
+    assert picture.width == 2 * picture.height
+    panels = view.panels(batch, 0, answer)
+    assert {panel.size for panel in panels.values()} == {picture.size}
+    truth = answer._replace(
+        boxes=torch.tensor([[0.0, 0.0, 100.0, 52.0]]), labels=torch.tensor([0]),
+        area=torch.tensor([5200.0]), crowd=torch.tensor([False]),
+    )  # fmt: skip
+    assert view.worth(batch, 0, truth) == 1 and view.worth(batch, 0, answer) == 0
+    assert view.curves([truth]) == [[1.0] * 101, []]

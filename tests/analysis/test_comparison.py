@@ -294,7 +294,7 @@ def test_outcomes_of_another_network_are_refused(make_run):
     rows = (run / "metrics.jsonl").read_text().replace('"test/top1": 0.8', '"test/top1": 0.81')
     (run / "metrics.jsonl").write_text(rows)
     with pytest.raises(
-        ValueError, match=r"is of another network: 80\.00 % are right there, and 81"
+        ValueError, match=r"is of another network: its top-1 is 80\.00 % there, and 81"
     ):
         Run.read(run)
     (run / "outcomes.json").write_text("{}")

@@ -76,9 +76,11 @@ def interval_of_overlaps(ours: NDArray[np.integer], theirs: NDArray[np.integer])
 def between(ours: Sequence[Outcomes | Overlaps], theirs: Sequence[Outcomes | Overlaps]) -> Interval:
     """The interval of the difference of two methods' scores; an outcome a seed, the same seeds in both."""
     sides = (ours, theirs)
-    if all(isinstance(each, Overlaps) for each in (*ours, *theirs)):
-        return interval_of_overlaps(*(np.stack([each.counts for each in side]) for side in sides))
-    return interval(*(np.stack([each.right for each in side]) for side in sides))
+    masks = [[each.counts for each in side if isinstance(each, Overlaps)] for side in sides]
+    if all(masks):
+        return interval_of_overlaps(*map(np.stack, masks))
+    answers = [[each.right for each in side if isinstance(each, Outcomes)] for side in sides]
+    return interval(*map(np.stack, answers))
 
 
 def _check(ours: NDArray[Any], theirs: NDArray[Any]) -> None:

@@ -1,12 +1,10 @@
-"""Boxes as people see them: what is found, missed and false in an image, and precision over recall."""
+"""Boxes as people see them: what is found, missed and false in an image."""
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,9 +12,12 @@ from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 from torch import Tensor
 
-from cohobate.analysis.figures import DASHES, GREY, Style, blank, looks, wrapped
+from cohobate import boxwise
 from cohobate.analysis.paper import plain
-from cohobate.boxwise import IGNORED, Array, Seen, matches
+from cohobate.analysis.view import View
+from cohobate.boxwise import IGNORED, Seen, matches
+from cohobate.core import Batch
+from cohobate.data.framing import alone
 
 
 class Pen(NamedTuple):
@@ -62,6 +63,12 @@ def truths(image: Seen, names: Sequence[str]) -> list[Mark]:
     return [Mark("truth", corners, names[int(label)]) for corners, label in rows]
 
 
+def said(image: Seen, names: Sequence[str]) -> list[Mark]:
+    """All boxes that were found in an image, right or not."""
+    rows = zip(image.found.tolist(), image.kinds.tolist(), image.scores.tolist())
+    return [Mark("found", corners, f"{names[kind]} {score:.2f}") for corners, kind, score in rows]
+
+
 def marks(image: Seen, names: Sequence[str]) -> list[Mark]:
     """What is found, missed and false in an image; what is of a crowd is none of them.
 
@@ -74,13 +81,12 @@ def marks(image: Seen, names: Sequence[str]) -> list[Mark]:
         for place, (corners, label, crowd) in rows
         if place not in matched and not crowd
     ]
-    said = zip(matched, image.found.tolist(), image.kinds.tolist(), image.scores.tolist())
     found = [
-        Mark("found" if truth >= 0 else "false", corners, f"{names[kind]} {score:.2f}")
-        for truth, corners, kind, score in said
+        mark if truth >= 0 else mark._replace(kind="false")
+        for truth, mark in zip(matched, said(image, names))
         if truth != IGNORED
     ]
-    return [*missed, *found]
+    return [*missed, *sorted(found, key=lambda mark: mark.kind)]  # what is right lies on top
 
 
 def f1(found: Sequence[Mark]) -> float:
@@ -102,35 +108,79 @@ def drawn(picture: Tensor, size: tuple[int, int], found: Sequence[Mark]) -> Imag
     axes.set_axis_off()
     pixels = picture.float().clamp(0, 1).movedim(0, -1).cpu().numpy()
     axes.imshow(pixels, extent=(0, size[1], size[0], 0), aspect="auto", interpolation="nearest")
-    halo = [Stroke(linewidth=3.5, foreground="white"), Normal()]
+    halo = [Stroke(linewidth=4.5, foreground="white"), Normal()]
     for kind, (left, top, right, bottom), words in found:
         colour, stroke = PENS[kind]
         frame = Rectangle((left, top), right - left, bottom - top)
-        frame.set(fill=False, edgecolor=colour, linestyle=stroke, linewidth=2, path_effects=halo)
+        frame.set(fill=False, edgecolor=colour, linestyle=stroke, linewidth=3, path_effects=halo)
         axes.add_patch(frame)
         above = top > 0.04 * size[0]
-        ink = {"color": "white", "fontsize": 6.5, "va": "bottom" if above else "top"}
+        ink = {"color": "white", "fontsize": 8, "va": "bottom" if above else "top"}
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 1}
         axes.text(left, top, plain(words), clip_on=True, bbox=ground, **ink)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def precision_recall(curves: Array, names: Sequence[str]) -> go.Figure:
-    """A line a class, and their mean in grey, of what `boxwise.curves` gives: (classes, points)."""
-    figure = blank("recall", "precision")
-    there = {name: line for name, line in zip(names, curves) if not np.isnan(line).any()}
-    styles = looks(there)
-    lines = [(name, styles[name], line) for name, line in there.items()]
-    if len(lines) > 1:
-        lines.append(("mean", Style(GREY, "solid"), np.mean([*there.values()], 0)))
-    for name, style, line in lines:
-        figure.add_scatter(
-            x=np.linspace(0, 1, len(line)),
-            y=line,
-            mode="lines",
-            name=f"{wrapped(name)} {100 * line.mean():.1f} %",
-            line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
-            hovertemplate=f"{escape(name)}<br>recall %{{x:.2f}}: %{{y:.3f}}<extra></extra>",
-        )
-    return figure.update_xaxes(range=[0, 1.01]).update_yaxes(range=[0, 1.02])
+class BoxView(View):
+    """Boxes with a class each; those with a score below `SURE` are not shown."""
+
+    mark: ClassVar[str] = "F1"
+    table: ClassVar[str] = "boxes.csv"
+    side: ClassVar[int] = 480  # shown at half of that, and sharp where a page is made larger
+
+    @property
+    def headings(self) -> list[str]:
+        return ["class", "score", "left", "top", "right", "bottom"]
+
+    @property
+    def legend(self) -> dict[str, str]:
+        return {f"{kind}, {pen.stroke}": pen.colour for kind, pen in PENS.items()}
+
+    def batch(self, image: Tensor, network: Any) -> Batch:
+        return alone(image, network.size)
+
+    def answers(self, network: Any, batch: Batch, **shown: Any) -> list[Seen]:
+        """What is found in each image."""
+        return boxwise.look(network, batch)
+
+    def worth(self, batch: Batch, row: int, answer: Seen) -> float:
+        """The harmonic mean of precision and recall of the boxes that are shown."""
+        return f1(marks(sure(answer), self.names))
+
+    def panels(self, batch: Batch, row: int, answer: Seen) -> dict[str, Image.Image]:
+        found = marks(sure(answer), self.names)
+        pale = 0.5 + 0.5 * self._whole(batch, row).mean(0, keepdim=True).expand(3, -1, -1)
+        return {
+            "image": self._drawn(batch, row, answer, []),
+            "truth": self._drawn(batch, row, answer, truths(answer, self.names)),
+            "prediction": self._drawn(
+                batch, row, answer, [mark for mark in found if mark.kind != "missed"]
+            ),
+            "error": drawn(pale, answer.size, [mark for mark in found if mark.kind != "found"]),
+        }
+
+    def picture(self, batch: Batch, row: int, answer: Seen) -> Image.Image:
+        """The image with its boxes."""
+        return self._drawn(batch, row, answer, said(sure(answer), self.names))
+
+    def cells(self, batch: Batch, row: int, answer: Seen) -> list[list[str]]:
+        """A line a box, in pixels of the file."""
+        answer = sure(answer)
+        rows = zip(answer.kinds.tolist(), answer.scores.tolist(), answer.found.tolist())
+        return [
+            [self.names[int(kind)], f"{score:.4f}", *(f"{edge:.1f}" for edge in corners)]
+            for kind, score, corners in rows
+        ]
+
+    def curves(self, answers: Iterable[Seen]) -> list[list[float]]:
+        found = boxwise.curves([*answers], len(self.names))
+        return [[] if np.isnan(line).any() else line.tolist() for line in found]
+
+    def _whole(self, batch: Batch, row: int) -> Tensor:
+        """The image without its padding."""
+        high, wide = batch.targets[row]["size"].tolist()
+        return batch.images[row, :, :high, :wide]
+
+    def _drawn(self, batch: Batch, row: int, answer: Seen, found: Sequence[Mark]) -> Image.Image:
+        return drawn(self._whole(batch, row), answer.size, found)

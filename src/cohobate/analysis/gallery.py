@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from cohobate.analysis import matrices
+from cohobate.analysis import matrices, precision
 from cohobate.analysis.figures import DASHES, FAINT, GREY, Style, blank, wrapped
 from cohobate.analysis.heads import STUDENT
 from cohobate.analysis.portrait import Analysis, Histogram, Portrait
@@ -41,6 +41,9 @@ def figures(analysis: Analysis) -> dict[str, go.Figure]:
     """Every figure of an analysis under the name of its place in the page."""
     drawn: dict[str, go.Figure] = {}
     wanted, portraits = analysis.only, analysis.portraits
+    for number, run in enumerate(analysis.seen):
+        if run.curves:
+            drawn[f"precision-{number}"] = precision.interactive(run.curves, analysis.classes)
     if not portraits:
         return drawn
     for number, portrait in enumerate(portraits):

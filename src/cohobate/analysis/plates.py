@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
+from cohobate.analysis import precision
 from cohobate.analysis.heads import STUDENT
 from cohobate.analysis.matrices import NAMED
 from cohobate.analysis.paper import grid, plain, titled
@@ -35,6 +36,8 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
         drawn["temperature"] = temperature(analysis)
     if analysis.pictured:
         drawn["pictures"] = pictured(analysis)
+    if any(run.curves for run in analysis.seen):
+        drawn["precision"] = precision_recall(analysis)
     return drawn
 
 
@@ -159,6 +162,15 @@ def attention(portrait: Portrait, names: Sequence[str]) -> Figure:
     for place, axes in enumerate(panels[0][1:-1], start=1):
         axes.set_title(f"stage {place}", fontsize=6, pad=2)
     panels[0][-1].set_title("Grad-CAM", fontsize=6, pad=2)
+    return figure
+
+
+def precision_recall(analysis: Analysis) -> Figure:
+    """A panel a run: precision over recall, a line a class."""
+    figure, panels = grid(len(analysis.seen), size=(4.2, 3.4))
+    for axes, run in zip(panels, analysis.seen):
+        precision.printed(axes, run.curves, analysis.classes)
+        titled(axes, run.label)
     return figure
 
 

@@ -92,12 +92,14 @@ class Seen:
     """What a network scores whose answers lie all over an image.
 
     scores: on all images, as the task names them. marks: of each of the drawn images.
+    curves: of each class its precision at equal steps of recall on these, of a task that has it.
     """
 
     label: str
     folder: str
     scores: dict[str, float]
     marks: list[float]
+    curves: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

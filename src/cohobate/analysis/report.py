@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, gallery, sweeps, tables
+from cohobate.analysis import figures, gallery, precision, sweeps, tables
 from cohobate.analysis.calibration import BINS
 from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
@@ -107,6 +107,7 @@ def write_analysis(
         errors=[f"{each.label}, ECE {percent(each.ece)} %" for each in portraits],
         softened=[f"T = {temperature:g}" for temperature in analysis.temperatures],
         columns=columns(analysis),
+        lines=[precision.lines(run.curves, analysis.classes) for run in analysis.seen],
         dots=gallery.dots(analysis.classes),
         bins=BINS,
         most=log(max(1, len(analysis.names))),

@@ -1,7 +1,7 @@
 """What people are shown of answers that lie all over an image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +24,7 @@ class View(ABC):
 
     mark: ClassVar[str]
     table: ClassVar[str]
+    side: ClassVar[int] = 240
 
     def __init__(self, names: Sequence[str]):
         self.names = list(names)
@@ -60,6 +61,13 @@ class View(ABC):
     @abstractmethod
     def cells(self, batch: Batch, row: int, answer: Any) -> list[list[str]]:
         """The answer as lines of a table, none or several."""
+
+    def curves(self, answers: Iterable[Any]) -> list[list[float]]:
+        """Of each class its precision at equal steps of recall, from 0 to 1; nothing by default.
+
+        A curve is empty where there is nothing of a class.
+        """
+        return []
 
 
 def as_image(pixels: Tensor) -> Image.Image:

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from cohobate.core import Batch, unknown
 from cohobate.data.draws import uniform
-from cohobate.data.framing import fitted, padded, within
+from cohobate.data.framing import GREY, fitted, padded, within
 from cohobate.data.images import BadImage, or_fault, window
 from cohobate.data.masks import RGB, coloured
 from cohobate.data.sampling import Sampler
@@ -28,8 +28,6 @@ large as the whole would be; all made smaller, to 1/2 at most; a mirror image; a
 contrast and saturation."""
 DRAWS = 8
 CROPS = SCALES = (0.5, 1.0)
-GREY = 114
-"""What pads images, of 255."""
 AT_ONCE = 16
 """Images in a batch of an evaluation, at most."""
 PARTS = ("boxes", "labels", "area", "crowd", "masks")

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from cohobate.core import Batch
 
 Shape = tuple[int, int]
 """A height and a width."""
 CELL = 32
 """Heights and widths of batches are multiples of it."""
+GREY = 114
+"""What pads images, of 255."""
 
 
 def within(boxes: Tensor, corners: Sequence[int], shape: Shape) -> tuple[Tensor, Tensor]:
@@ -36,3 +42,22 @@ def padded(shapes: Sequence[Shape]) -> Shape:
     """The least multiples of `CELL` that hold all of the shapes."""
     high, wide = (-(-max(sides) // CELL) * CELL for sides in zip(*shapes))
     return high, wide
+
+
+def alone(image: Tensor, size: int) -> Batch:
+    """A batch of one image, uint8 (3, H, W), of whose boxes nothing is known, with a long side of `size`."""
+    original = (image.shape[-2], image.shape[-1])
+    high, wide = shape = fitted(original, size)
+    images = image.new_full((1, 3, *padded([shape])), GREY)
+    images[0, :, :high, :wide] = functional.resize(image, [high, wide], antialias=True)
+    none = torch.zeros(0, device=image.device)
+    target = {
+        "boxes": none.view(0, 4),
+        "labels": none.long(),
+        "area": none,
+        "crowd": none.bool(),
+        "size": torch.tensor(shape),
+        "original": torch.tensor(original),
+    }
+    target = {key: value.to(image.device) for key, value in target.items()}
+    return Batch(images.float().div_(255), (target,), torch.zeros(1, dtype=torch.int64))

@@ -79,7 +79,7 @@ def window(path: Path, box: Sequence[float], shape: tuple[int, int]) -> Tensor:
         image, scale = _decode(file, share)
         edges = (scale * left, scale * top, scale * right, scale * bottom)
         view = image.resize((wide, high), Image.Resampling.BILINEAR, box=edges)
-    return torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous()
+    return pil_to_tensor(view)
 
 
 def whole(path: Path) -> Tensor:

@@ -42,7 +42,9 @@ def _norms(part: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def _losses(method: Method, batch: Batch) -> Losses:
-    with torch.random.fork_rng():  # what is sampled is the same each time
+    with torch.random.fork_rng(
+        range(torch.cuda.device_count())
+    ):  # what is sampled is the same each time
         torch.manual_seed(0)
         return method(batch, Progress(10**6 - 1, 10**6, 10**6 - 1, 10**6))  # after any warm-up
 

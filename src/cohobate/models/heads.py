@@ -92,8 +92,8 @@ class OneStage(nn.Module):
         answers = self._answers(levels)
         scores = answers["cls_logits"].flatten(0, 1)
         if images.is_meta:
-            told = {ONE_STAGE[name]: answer.mean() for name, answer in answers.items()}
-            return Said(told, scores, None)
+            made = {ONE_STAGE[name]: answer for name, answer in answers.items()}
+            return Said(_counted(made, targets), scores, None)
         counts = [self._counts(levels)] if isinstance(self.net, FCOS) else []
         anchors = self._anchors(levels, images)
         found = self.net.compute_loss(targets, answers, anchors, *counts)
@@ -184,7 +184,13 @@ class TwoStage(nn.Module):
         targets = [{**target, "labels": target["labels"] + 1} for target in targets]
         proposals, anchors, objectness, offsets = self._propose(levels, images, sizes)
         if images.is_meta:
-            return self._counted(named, proposals, sizes, objectness, offsets)
+            made = {"objectness": objectness, "rpn_box": offsets}
+            made["class"], made["box"] = self._classified(named, proposals, sizes)
+            if heads.has_mask():
+                positive = heads.fg_bg_sampler.positive_fraction
+                some = [boxes[: round(positive * len(boxes))] for boxes in proposals]
+                made["mask"] = self._masks(named, some, sizes)
+            return Said(_counted(made, targets), made["class"], proposals)
         wanted, boxes = rpn.assign_targets_to_anchors(anchors, targets)
         moved = rpn.box_coder.encode(boxes, anchors)
         first, second = rpn.compute_loss(objectness, offsets, wanted, moved)
@@ -243,23 +249,6 @@ class TwoStage(nn.Module):
         pooled = _pooled(heads.mask_roi_pool, named, places, sizes)
         return heads.mask_predictor(heads.mask_head(pooled)).float()
 
-    def _counted(
-        self,
-        named: dict[str, Tensor],
-        places: list[Tensor],
-        sizes: Sizes,
-        objectness: Tensor,
-        offsets: Tensor,
-    ) -> Said:
-        """Losses for what is counted on the meta device: made of all that the real ones are made of."""
-        logits, deltas = self._classified(named, places, sizes)
-        made = {"objectness": objectness, "rpn_box": offsets, "class": logits, "box": deltas}
-        if self.net.roi_heads.has_mask():
-            positive = self.net.roi_heads.fg_bg_sampler.positive_fraction
-            some = [boxes[: round(positive * len(boxes))] for boxes in places]
-            made["mask"] = self._masks(named, some, sizes)
-        return Said({name: value.mean() for name, value in made.items()}, logits, places)
-
 
 ONE_STAGE = {
     "classification": "class",
@@ -298,6 +287,12 @@ def _pooled(
     levels = [named[name] for name in pool.featmap_names]
     made = torch.stack([level.mean() for level in levels]).sum()
     return made.expand(sum(map(len, places)), levels[0].shape[1], *pool.output_size)
+
+
+def _counted(made: dict[str, Tensor], targets: Targets) -> Losses:
+    """Losses for the meta device, where nothing is chosen: made of all that the real ones are made of."""
+    known = torch.stack([t["boxes"].sum() + t["labels"].sum() for t in targets]).sum()
+    return {name: value.mean() + known for name, value in made.items()}
 
 
 def _grids(levels: list[Tensor], images: Tensor) -> tuple[ImageList, list[Tensor]]:
