@@ -25,10 +25,10 @@ LAYERS = [
     {"scene", "sitters"},
     {"scores"},
     {"viewed"},
-    {"train", "transfer", "explain", "analyse", "predict", "stopwatch"},
+    {"train", "transfer", "linear", "explain", "analyse", "predict", "stopwatch"},
     {"bench", "budget", "catalogue", "evaluation", "jobs"},
     {"study"},
-    {"card", "demo"},
+    {"card", "demo", "downstream"},
     {"export"},
     {"cli"},
 ]

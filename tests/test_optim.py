@@ -18,7 +18,7 @@ def rates(optim: Recipe, per_epoch: int) -> list[float]:
     return [optim.rate(step, per_epoch) for step in range(optim.epochs * per_epoch)]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "step", "constant"])
 @pytest.mark.parametrize("warmup", [0.5, 2, 4.7])
 def test_warmup_rises_in_equal_steps_to_the_rate(schedule, warmup):
     found = rates(recipe(schedule=schedule, warmup=warmup, milestones=(8,)), 7)
@@ -55,13 +55,14 @@ def test_constant():
     assert set(rates(recipe(schedule="constant", milestones=(3,)), 4)) == {0.1}
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "step", "constant"])
 def test_pytorchs_schedulers_agree(schedule):
     weights = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([weights], lr=0.1)
     lr = torch.optim.lr_scheduler
     scheduler = {
         "cosine": lr.CosineAnnealingLR(optimizer, 50),
+        "poly": lr.PolynomialLR(optimizer, 50, power=0.9),
         "step": lr.MultiStepLR(optimizer, [20, 35]),
         "constant": lr.ConstantLR(optimizer, factor=1.0),
     }[schedule]

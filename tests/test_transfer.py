@@ -1,102 +1,172 @@
-"""Linear evaluation of a trained network on other data, through the command line."""
+"""A trained network as the encoder of another task, through the command line."""
 
-import numpy as np
+import json
+import tomllib
+from pathlib import Path
+
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
-from cohobate.models import Classifier
-from cohobate.transfer import linear, nearest
+from cohobate import Classifier
+from cohobate.data.shapes import made
+from cohobate.transfer import Source, Transfer
+from cohobate.weights import load_network
+from places import SMOKE
 
-
-@pytest.fixture
-def other(tmp_path):
-    """Three classes of noise around three colours, of another size than the digits."""
-    random = np.random.default_rng(0)
-    for name, count in (("train", 90), ("test", 30)):
-        labels = np.arange(count) % 3
-        images = random.integers(0, 60, (count, 24, 24, 3))
-        images[np.arange(count), :, :, labels] += 120
-        np.savez(tmp_path / f"{name}.npz", images=images.astype(np.uint8), labels=labels)
-    return ("data.name=npz", f"data.root={tmp_path}")
+FEW = ("data.per_class=8", "data.batch_size=16", "compile=false", "model.stem_act=false")
+TINY = (
+    *("data.name=shapes", "data.size=32", "data.batch_size=8", "data.workers=0"),
+    *("model.width=32", "optim.epochs=1", "compile=false"),
+)
 
 
-@pytest.fixture
-def trained(smoke, tmp_path):
-    assert smoke(tmp_path / "run", "data.per_class=8", "data.batch_size=16").code == 0
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A few of the shapes."""
+    folder = made(tmp_path_factory.mktemp("data") / "shapes")
+    for name, count in (("train", 12), ("test", 3)):
+        file = folder / f"{name}.txt"
+        file.write_text("\n".join(file.read_text().split()[:count]))
+    return folder
 
 
-def test_a_table_of_both_scores(cohobate, trained, other):
-    before = (trained / "model.safetensors").read_bytes()
-    ran = cohobate("transfer", "linear", trained, *other, "optim.epochs=40")
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    """A network of three stages that has learnt a few digits, with an option of its own."""
+    from cohobate import build, config
+    from cohobate.display import Silent
+    from cohobate.train import train
+
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    run = build.resolve(config.load(SMOKE, [*FEW, "optim.epochs=1"]))[0]
+    train(run, folder, devices=1, display=Silent())
+    return folder
+
+
+def told(folder: Path) -> dict:
+    return tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+
+
+def test_a_run_becomes_the_encoder_of_another_task(cohobate, digits, root):
+    given = (*TINY, f"data.root={root}", "model.freeze=backbone")
+    ran = cohobate("transfer", "segmentation", digits, *given)
     assert ran.code == 0, ran.err
-    heading, row = ran.out.splitlines()
-    assert heading.split("  ")[0] == "data"
-    assert "linear top1" in heading
-    assert "20-NN top1" in heading
-    name, train, test, *scores = row.split()
-    assert (name, train, test) == ("npz", "90", "30")
-    assert [float(score) for score in scores if score != "%"] == [100.0, 100.0]
-    assert (trained / "model.safetensors").read_bytes() == before
+    folder = digits / "transfer" / "segmentation-shapes" / "seed0"
+    assert f"{folder}: test/miou" in ran.out
+    run = told(folder)
+    assert (run["task"], run["init"]) == ("segmentation", str(digits))
+    assert run["model"]["arch"] == "cifar_resnet8"
+    assert run["model"]["stem_act"] is False
+    assert run["model"]["decoder"] == "upernet"
+    theirs, ours = (load_file(each / "model.safetensors") for each in (digits, folder))
+    shared = [key for key in theirs if f"encoder.net.{key}" in ours]
+    assert len(shared) > 30
+    assert all(torch.equal(theirs[key], ours[f"encoder.net.{key}"]) for key in shared)
+    before, after = load_network(digits), load_network(folder).encoder
+    for name in ("mean", "std"):
+        assert torch.equal(before.get_buffer(name), after.get_buffer(name)), "of its own images"
+    rows = (folder / "metrics.jsonl").read_text().splitlines()
+    assert "test/miou" in json.loads(rows[-1])
+    again = cohobate("transfer", "segmentation", digits, *given)
+    assert again.code == 0, again.err
 
 
-def test_the_same_settings_give_the_same_scores(trained, other):
-    scores = [linear(trained, [*other, "optim.epochs=2", "seed=3"]) for _ in range(2)]
-    assert scores[0] == scores[1]
-
-
-def test_a_checkpoint_of_timm(cohobate, tmp_path, other):
-    net = Classifier("resnet10t", 7, size=32).net
+def test_what_a_source_says_of_the_network(tmp_path, digits):
+    net = Classifier("resnet10t", 7, size=32, stem_width=24).net
     timm.models.save_for_hf(net, str(tmp_path / "net"), safe_serialization=True)
-    ran = cohobate("transfer", "linear", tmp_path / "net", *other, "optim.epochs=1", "data.size=32")
-    assert ran.code == 0, ran.err
-    assert "npz" in ran.out
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    (tmp_path / "sub").mkdir()
+    wanted = Transfer.of("segmentation", ["data.name=shapes"])
+
+    def model(name, *overrides):
+        each = Transfer.of("segmentation", ["data.name=shapes", *overrides])
+        config = each.config(Source.of(str(name)))
+        return config.init, config.model.arch, config.model.pretrained, config.model.options
+
+    own = {"decoder": "upernet"}
+    path = str(tmp_path / "net")
+    assert model(path) == (
+        path,
+        "resnet10t",
+        False,
+        {**own, "stem_width": 24, "global_pool": "avg"},
+    )
+    file = f"{path}.pth"
+    assert model(file, "model.arch=resnet10t") == (file, "resnet10t", False, own)
+    assert model("timm:resnet18") == (None, "resnet18", True, own)
+    folders = [wanted.folder(Source.of(name), 3) for name in (path, file, "timm:resnet18")]
+    assert folders[0] == Path(path, "transfer/segmentation-shapes/seed3")
+    assert len({*folders}) == 3
+    assert all(folder.parts[:2] == ("out", "transfer") for folder in folders[1:])
 
 
-def test_neighbours_vote_by_angle():
-    train = torch.tensor([[1.0, 0.0], [5.0, 0.1], [0.0, 1.0], [0.1, 9.0], [0.0, 2.0]])
-    targets = torch.tensor([0, 0, 1, 1, 1])
-    assert nearest(train, targets, torch.tensor([[0.0, 100.0]]), torch.tensor([1])) == 1.0
-    many = torch.cat([train[:1].repeat(30, 1), train[2:3].repeat(30, 1)])
-    classes = torch.tensor([0] * 30 + [1] * 30)
-    tests = torch.tensor([[9.0, 1.0], [1.0, 9.0], [9.0, 2.0]])
-    found = nearest(many, classes, tests, torch.tensor([0, 1, 1]))
-    assert found == pytest.approx(2 / 3)
+def test_the_same_task_keeps_the_decoder_and_another_one_leaves_it():
+    model = {"arch": "resnet18", "decoder": "fpn", "drop_path_rate": 0.1, "freeze": "backbone"}
+    source = Source("run", Path("run"), model, "segmentation")
+    segmenting = Transfer.of("segmentation", ["data.name=shapes"]).config(source)
+    assert segmenting.model.model_dump() == {**model, "pretrained": False, "freeze": 0}
+    assert source.encoder("classification") == {"arch": "resnet18", "drop_path_rate": 0.1}
+    finding = Transfer.of("detection", ["data.name=shapes"]).config(source)
+    assert finding.model.options == {"drop_path_rate": 0.1}
+    found = Source("run", Path("run"), {"arch": "resnet18", "frozen_bn": True}, "detection")
+    assert found.encoder("segmentation") == {"arch": "resnet18"}
+
+
+def test_a_run_file_says_the_rest(tmp_path, digits):
+    file = SMOKE.parent / "segmentation.toml"
+    wanted = Transfer.of("segmentation", [], file)
+    with pytest.raises(
+        ValueError, match=r"model\.arch=resnet10t: the network in .* 'cifar_resnet8'"
+    ):
+        wanted.config(Source.of(str(digits)))
+    own = tmp_path / "pixels.toml"
+    own.write_text(file.read_text().replace('arch = "resnet10t"', "").replace('"fpn"', '"pspnet"'))
+    source = Source.of(str(digits))
+    wanted = Transfer.of("segmentation", ["optim.lr=0.5"], own)
+    config = wanted.config(source, seed=4)
+    assert (config.seed, config.optim.lr, config.optim.epochs) == (4, 0.5, 6)
+    assert config.model.options == {"stem_act": False, "decoder": "pspnet", "width": 64}
+    assert wanted.folder(source, 4) == digits / "transfer" / "pixels" / "seed4"
 
 
 MISTAKES = {
-    "no data": ([], ["data.name=NAME", "data.root=FOLDER"]),
-    "data set": (["data.name=stl11"], ["stl11", "did you mean 'stl10'"]),
-    "root": (["data.name=stl10", "data.root=nowhere"], ["nowhere"]),
-    "method": (["data.name=digits", "method.name=kd"], ["method.name", "stays as it is"]),
-    "augment": (["data.name=digits", "data.augment=['flip']"], ["data.augment"]),
-    "epochs": (["data.name=digits", "optim.epochs=0"], ["optim.epochs=0"]),
-    "setting": (["data.name=digits", "optim.epoch=3"], ["did you mean 'epochs'"]),
-    "no setting": (["data.name=digits", "epochs"], ["takes no epochs"]),
-    "whole table": (["data=3"], ["data=3"]),
+    "no network": (["."], ["holds no trained network", "timm:NAME"]),
+    "no such folder": (["nowhere"], ["nowhere holds no trained network"]),
+    "run file": (["untrained.toml"], ["RUN_FOLDER=untrained.toml", "`cohobate train"]),
+    "no data": (["RUN"], ["needs a data set: data.name=NAME"]),
+    "data set": (["RUN", "data.name=shape"], ["did you mean 'shapes'"]),
+    "network": (["RUN", "data.name=shapes", "model.arch=resnet18"], ["'cifar_resnet8'", "leave"]),
+    "no pyramid": (["vit", "data.name=shapes"], ["is no pyramid"]),
+    "start": (["RUN", "data.name=shapes", "init=x"], ["takes no init"]),
+    "task": (["RUN", "--run", SMOKE], ["is a run file of task=classification"]),
+    "setting": (["RUN", "data.name=shapes", "optim.epoch=3"], ["did you mean 'epochs'"]),
+    "file of unknown": (["net.pth", "data.name=shapes"], ["does not tell", "model.arch=NAME"]),
+    "no checkpoint": (["text.pth", "data.name=shapes", "model.arch=resnet10t"], ["checkpoint"]),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence(cohobate, tmp_path, mistake):
-    settings, words = MISTAKES[mistake]
-    net = Classifier("cifar_resnet8", 7).net
-    timm.models.save_for_hf(net, str(tmp_path / "net"), safe_serialization=True)
-    ran = cohobate("transfer", "linear", tmp_path / "net", *settings)
-    assert ran.code == 2
+def test_a_mistake_is_one_sentence(cohobate, tmp_path, digits, root, mistake):
+    given, words = MISTAKES[mistake]
+    if "vit" in given:
+        net = timm.create_model("test_vit", num_classes=3)
+        timm.models.save_for_hf(net, str(tmp_path / "vit"), safe_serialization=True)
+    (tmp_path / "untrained.toml").write_text("seed = 3")
+    (tmp_path / "net.pth").write_bytes(b"")
+    (tmp_path / "text.pth").write_text("no weights")
+    named = [digits if each == "RUN" else each for each in given]
+    if "data.name=shapes" in given:
+        named.append(f"data.root={root}")
+    ran = cohobate("transfer", "segmentation", *named, "data.size=32", "model.width=32")
+    assert ran.code == 2, ran.out
     assert ran.err.startswith("cohobate: ")
     assert "Traceback" not in ran.err
     assert [word for word in words if word not in ran.err] == []
 
 
-def test_what_is_no_network(cohobate, tmp_path):
-    ran = cohobate("transfer", "linear", tmp_path, "data.name=digits")
-    assert ran.code == 2
-    assert "holds no trained network" in ran.err
-
-
-@pytest.mark.parametrize("arguments", [["transfer"], ["transfer", "linera"]])
+@pytest.mark.parametrize("arguments", [["transfer"], ["transfer", "segmentaton"]])
 def test_a_wrong_command(cohobate, arguments):
     ran = cohobate(*arguments)
     assert ran.code == 2

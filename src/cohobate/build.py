@@ -23,7 +23,7 @@ from cohobate.modules.mixing import MIXINGS
 from cohobate.rundir import part
 from cohobate.stages import located
 from cohobate.tasks import TASKS
-from cohobate.weights import class_names, start_from
+from cohobate.weights import class_names, normalisation, start_from
 
 R = TypeVar("R", bound=RunConfig)
 
@@ -204,7 +204,11 @@ def model(config: RunConfig, data: ImageSet) -> Any:
     for key in ("num_classes", "size", "mean", "std", "in_chans"):
         if key in wanted.options:
             raise ValueError(f"model.{key} is found out from the data: leave it away")
+    init = None
     own = {} if wanted.pretrained else {"mean": data.mean, "std": data.std}
+    if config.init:
+        init = named_folder("init", config.init, "RUN_FOLDER or a run file")
+        own |= normalisation(init)  # what it learnt, it learnt of images that were normalised so
     network = TASKS[config.task].model(
         wanted.arch,
         len(data.classes),
@@ -214,20 +218,19 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         **wanted.options,
     )
     check_size(network, data.size)
-    _start(config, network, data)
+    _start(config, network, data, init)
     network.freeze(wanted.freeze)
     return network
 
 
-def _start(config: RunConfig, network: Classifier, data: ImageSet) -> None:
-    """Loads the weights of `init`.
+def _start(config: RunConfig, network: Classifier, data: ImageSet, init: Path | None) -> None:
+    """Loads the weights of `init`, where there is one.
 
     Raises ValueError where the method keeps the network as it is, and its classifier is not of the
     data's classes.
     """
     fits, names = True, data.classes
-    if config.init:
-        init = named_folder("init", config.init, "RUN_FOLDER or a run file")
+    if init:
         fits, names = start_from(network, str(init)), class_names(init) or names
     elif config.model.pretrained:
         fits = network.net.pretrained_cfg.get("num_classes") == len(data.classes)

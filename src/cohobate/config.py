@@ -120,7 +120,7 @@ class RunConfig(Table):
     log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     """What is told of every epoch, besides `metrics.jsonl`."""
     init: str | None = None
-    """A run folder or .safetensors file whose network the run starts from."""
+    """A run folder or checkpoint file whose network, normalisation included, the run starts from."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     mix: MixConfig | None = None

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from cohobate import build, fast, transfer
+from cohobate import build, fast, linear
 from cohobate import config as settings
 from cohobate.analysis import detection, scoring, stress
 from cohobate.analysis.detection import Detection
@@ -29,13 +29,13 @@ from cohobate.data.corrupted import Corrupted
 from cohobate.data.loader import EVALUATED, EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
+from cohobate.linear import LinearScores
 from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
 from cohobate.scene import draw
 from cohobate.scores import by_name
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
-from cohobate.transfer import LinearScores
 
 
 @dataclass(frozen=True)
@@ -275,13 +275,13 @@ def _robustness(stand: Stand, split: Split, wanted: Wanted) -> Robustness | None
 
 def _on_another(stand: Stand, name: str, wanted: Wanted) -> OnAnother:
     with _named("--on", name):
-        found = transfer.seen(stand.network, _settings(name))
+        found = linear.seen(stand.network, _settings(name))
         classes = found.data.classes
         few = [
             few_shot(found.train, found.test, shots, wanted.draws, classes)
             for shots in wanted.shots
         ]
-        return OnAnother(transfer.scores(found), few)
+        return OnAnother(linear.scores(found), few)
 
 
 def _other(name: str, own: Split, size: int) -> Split:

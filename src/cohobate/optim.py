@@ -24,7 +24,8 @@ class Recipe:
     epochs: passes over the training set.
     lr: the highest learning rate; 0.1 for SGD, 0.001 for AdamW.
     backbone_lr: that of the network without its classifier, for fine-tuning; else `lr`.
-    schedule: "cosine" down to zero, "step" by `gamma` at each of `milestones`, or "constant".
+    schedule: "cosine" down to zero; "poly" likewise, as (1 - t)^0.9, usual in segmentation; "step" by
+        `gamma` at each of `milestones`; or "constant".
     milestones: epochs, counted from the start, warm-up included.
     warmup: epochs over which the rate rises linearly from zero; min(5, a tenth of the run).
     momentum, nesterov: of SGD.
@@ -41,7 +42,7 @@ class Recipe:
     epochs: Count = 100
     lr: Positive | None = None
     backbone_lr: Positive | None = None
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "poly", "step", "constant"] = "cosine"
     milestones: tuple[Count, ...] = ()
     gamma: Positive = 0.1
     warmup: Weight | None = None
@@ -63,6 +64,8 @@ class Recipe:
             return self.lr * (step + 1) / (warm + 1)
         if self.schedule == "cosine":
             return self.lr * 0.5 * (1 + cos(pi * (step - warm) / (all_steps - warm)))
+        if self.schedule == "poly":
+            return self.lr * ((all_steps - step) / (all_steps - warm)) ** 0.9
         passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
         return self.lr * self.gamma**passed if self.schedule == "step" else self.lr
 

@@ -1,180 +1,188 @@
-"""What the features of a trained network are worth on another data set."""
+"""A trained network as the encoder of another task: the training that starts from it."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-import torch.nn.functional as F
-from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor, nn
+from typing import Any
 
 from cohobate import build
 from cohobate import config as settings
-from cohobate.analysis.embedding import outputs
-from cohobate.config import Override, RunConfig
-from cohobate.data.classification import ImageSet
-from cohobate.data.draws import generator
-from cohobate.data.loader import EvalLoader
-from cohobate.data.splits import Split
-from cohobate.models import Classifier
-from cohobate.optim import Recipe
-from cohobate.weights import load_classifier
+from cohobate.config import ModelConfig, Override, RunConfig
+from cohobate.models.classifier import FOUND_OUT
+from cohobate.rundir import part
+from cohobate.tasks import TASKS
+from cohobate.teachers import TIMM
+from cohobate.weights import described
 
-NEIGHBOURS = 20
-DEFAULTS = {
-    "data": {"val": 0, "batch_size": 64},
-    "optim": {
-        "epochs": 100,
-        "lr": 0.1,
-        "schedule": "step",
-        "milestones": [30, 60, 90],
-        "warmup": 0,
-        "weight_decay": 0,
-        "clip": 0,
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "segmentation": {
+        "model": {"decoder": "upernet"},  # which stands on any pyramid
+        "data": {"batch_size": 16},
+        "optim": {"epochs": 60, "lr": 0.02, "schedule": "poly", "weight_decay": 1e-4},
+    },
+    "detection": {
+        "data": {"batch_size": 16},
+        "optim": {"epochs": 12, "lr": 0.02, "weight_decay": 1e-4},
     },
 }
-"""The settings of HSAKD's linear evaluation."""
-REFUSED = (
-    *("data.augment", "data.class_weights", "eval.oracle"),
-    *("optim.accumulate", "optim.backbone_lr", "optim.ema", "optim.swa"),
-)
-"""Settings that an evaluation of cached features has no use for."""
+"""The settings of a task where no run file gives them: about those that the field transfers with."""
+CLASSIFICATION = "classification"
 
 
 @dataclass(frozen=True)
-class LinearScores:
-    """Top-1 on the test split of `data`, as shares in [0, 1].
+class Source:
+    """A trained network that another task starts from.
 
-    linear: of a linear classifier. neighbours: of the nearest neighbours.
+    path: a run's folder, one of timm's form, or a checkpoint file; None for `timm:NAME`.
+    task, model: of the run that trained it, the latter its [model]; empty for a checkpoint file.
     """
 
-    data: str
-    train: int
-    test: int
-    linear: float
-    neighbours: float
+    name: str
+    path: Path | None
+    model: dict[str, Any]
+    task: str = CLASSIFICATION
 
+    @classmethod
+    def of(cls, name: str) -> "Source":
+        """What a command names: one of these, or a run file, whose default folder it then is.
 
-def linear(folder: str | Path, overrides: Sequence[str]) -> LinearScores:
-    """Linear evaluation of the network in `folder` on another data set, and k-NN beside it.
-
-    A fresh linear classifier on the frozen features, as in HSAKD (Yang et al., IJCAI 2021,
-    https://arxiv.org/abs/2107.13715, its table on STL-10 and TinyImageNet): SGD with Nesterov
-    momentum. k-NN: the 20 nearest training images by cosine.
-
-    folder: a run's, or a timm checkpoint's.
-    overrides: settings of `[data]`, `[optim]`, `[eval]` and `seed`; `data.name` is needed.
-        `data.size` is by default the size that the network was trained at.
-
-    Differs from the paper: the features are computed once, in eval mode and without augmentation,
-    and shuffled anew every epoch; images are normalised as the network's own training images; and
-    the last epoch counts, not the best on the test set.
-    Raises ValueError where the folder, the settings or the data are not as they should be.
-    """
-    return scores(seen(load_classifier(folder), overrides))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a network makes of another data set: features (N, D), float32, and classes (N,)."""
-
-    data: ImageSet
-    config: RunConfig
-    train: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-
-
-def seen(network: Classifier, overrides: Sequence[Override]) -> Seen:
-    """The features of the data that the settings name. Raises ValueError."""
-    config = _settings(overrides, network)
-    data = build.load_data(config)
-    if data.test is None:
-        raise ValueError(f"{data.name} has no test split to score on")
-    network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    train, test = (features(network, split, config, data.size) for split in (data.train, data.test))
-    return Seen(data, config, train, test)
-
-
-def scores(found: Seen) -> LinearScores:
-    """Of a linear classifier of the features, trained by the settings' recipe, and of neighbours."""
-    (train, targets), (test, expected) = found.train, found.test
-    classifier = probe(train, targets, len(found.data.classes), found.config)
-    with torch.no_grad():
-        hits = classifier(test).argmax(1) == expected
-    return LinearScores(
-        data=found.data.name,
-        train=len(train),
-        test=len(test),
-        linear=float(hits.float().mean()),
-        neighbours=nearest(train, targets, test, expected),
-    )
-
-
-def _settings(overrides: Sequence[Override], network: Classifier) -> RunConfig:
-    """The settings of an evaluation; those that concern the training of a network are refused."""
-    keys = (
-        each.partition("=")[0].strip() if isinstance(each, str) else each[0] for each in overrides
-    )
-    for key in keys:
-        if key.split(".")[0] not in ("data", "optim", "eval", "seed") or key in REFUSED:
+        Raises ValueError where there is no trained network.
+        """
+        if name.startswith(TIMM):
+            return cls(name, None, {"arch": name.removeprefix(TIMM), "pretrained": True})
+        path = build.named_folder("RUN_FOLDER", name, "a RUN_FOLDER")
+        if path.is_file():
+            return cls(name, path, {})
+        facts = described(path)
+        if not (facts and (path / "model.safetensors").is_file()):
             raise ValueError(
-                f"transfer linear takes no {key}: the network stays as it is, and so do the images"
+                f"{path} holds no trained network (model.safetensors with timm's config.json): give"
+                " the folder of a run that is done, one of timm's form, a checkpoint file with"
+                " model.arch=NAME, or timm:NAME"
             )
-    config = settings.parse(settings.override(DEFAULTS, overrides), "transfer linear")
-    if "name" not in config.data.model_fields_set:
+        if (path / "config.toml").is_file():
+            return cls.planned(path, settings.load(path / "config.toml"))
+        options = facts.get("model_args") or {}
+        found_out = (*FOUND_OUT, "img_size")
+        kept = {key: value for key, value in options.items() if key not in found_out}
+        return cls(name, path, {"arch": facts.get("architecture"), **kept})
+
+    @classmethod
+    def planned(cls, path: Path, run: RunConfig) -> "Source":
+        """The network of a run, whether it is trained yet or not."""
+        return cls(str(path), path, run.model.model_dump(mode="json"), run.task)
+
+    def encoder(self, task: str) -> dict[str, Any]:
+        """The part of [model] that a run of that task takes over: the network and its options.
+
+        Of another task, what is around the encoder stays behind; how much of it learns always does.
+        """
+        theirs = () if task == self.task else inspect.signature(TASKS[self.task].model).parameters
+        left = {*ModelConfig.model_fields, *theirs} - {"arch"}
+        pretrained = {"pretrained": True} if self.path is None else {}
+        return {k: v for k, v in self.model.items() if k not in left} | pretrained
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A task to put a trained network to, and the settings of its training.
+
+    table: that of the run file `file`, or of `DEFAULTS`. Over what the network's run says of [model] the
+        former goes, and the latter not.
+    """
+
+    task: str
+    table: dict[str, Any]
+    overrides: tuple[Override, ...]
+    file: Path | None = None
+
+    @classmethod
+    def of(
+        cls, task: str, overrides: Sequence[Override] = (), file: Path | None = None
+    ) -> "Transfer":
+        """A task by the settings of a run file, or by our own.
+
+        Raises ValueError where the file is one of another task, a setting is not as it should be or the
+        trained network's to decide, and no data is named.
+        """
+        table = settings.read(file) if file else DEFAULTS.get(task, {})
+        theirs = table.get("task", CLASSIFICATION) if file else task
+        if theirs != task:
+            raise ValueError(f"{file} is a run file of task={theirs}, and not of task={task}")
+        for each in overrides:
+            key = settings.pair(each)[0] if isinstance(each, str) else each[0]
+            if key in ("task", "init"):
+                raise ValueError(
+                    f"transfer {task} takes no {key}: the command names the task, and RUN_FOLDER what"
+                    " the network starts from"
+                )
+        kept = {key: value for key, value in table.items() if key not in ("sweep", "init")}
+        wanted = cls(task, kept, tuple(overrides), file)
+        wanted._typed(kept)
+        return wanted
+
+    @property
+    def name(self) -> str:
+        """What its folder is called: as the run file; else `TASK-DATA`, and the method, if it is no `supervised`."""
+        if self.file:
+            return self.file.stem
+        config = self._typed(self.table)
+        method = build.default_folder(config).parent.name
+        plain = () if method == "supervised" else (method,)
+        return "-".join([self.task, part(config.data.name), *plain])
+
+    @property
+    def data(self) -> str:
+        """The name of the data set."""
+        return self._typed(self.table).data.name
+
+    def config(self, source: Source, seed: int | None = None) -> RunConfig:
+        """The run that starts from a network, every default written out.
+
+        Raises ValueError where [model] names another network, or none where the source tells none.
+        """
+        own, taken = self.table.get("model", {}), source.encoder(self.task)
+        model = {"model": {**taken, **own} if self.file else {**own, **taken}}
+        start = {} if source.path is None else {"init": str(source.path)}
+        config = self._typed({**self.table, **model, **start})
+        _check_arch(source, taken.get("arch"), config)
+        if seed is not None:
+            config = config.model_copy(update={"seed": seed})
+        return build.resolve(config)[0]
+
+    def folder(self, source: Source, seed: int) -> Path:
+        """Where its run lies that was given no folder: `RUN_FOLDER/transfer/NAME/seedK`.
+
+        Of a network in no folder of its own, in `out/transfer/` under its name.
+        """
+        path = source.path
+        if path is None or path.is_file():
+            home = Path("out", "transfer", part(source.name))
+        else:
+            home = path / "transfer"
+        return home / self.name / f"seed{seed}"
+
+    def _typed(self, table: dict[str, Any]) -> RunConfig:
+        place = str(self.file or f"transfer {self.task}")
+        table = settings.override({**table, "task": self.task}, self.overrides)
+        config = settings.parse(table, place)
+        if "name" not in config.data.model_fields_set:
+            raise ValueError(
+                f"{place} needs a data set: data.name=NAME data.root=FOLDER, such as data.name=shapes"
+            )
+        return config
+
+
+def _check_arch(source: Source, arch: str | None, config: RunConfig) -> None:
+    """Raises ValueError where a run is of another network than the one that it starts from, or of none."""
+    asked = config.model.arch
+    if arch is None and "arch" not in config.model.model_fields_set:
         raise ValueError(
-            "transfer linear needs a data set: data.name=NAME data.root=FOLDER, such as"
-            " data.name=stl10"
+            f"{source.name} does not tell its network: add model.arch=NAME, such as model.arch=resnet18"
         )
-    size = config.data.size or network.size
-    if size != network.size and network.net.pretrained_cfg.get("fixed_input_size"):
+    if arch not in (None, asked):
         raise ValueError(
-            f"data.size={size}: this network takes images of {network.size} pixels alone"
+            f"model.arch={asked}: the network in {source.name} is {arch!r}; leave model.arch away, or"
+            " name another RUN_FOLDER"
         )
-    data = config.data.model_copy(update={"size": size})
-    return build.resolve(config.model_copy(update={"data": data}))[0]
-
-
-def features(
-    network: Classifier, split: Split, config: RunConfig, size: int
-) -> tuple[Tensor, Tensor]:
-    """What reaches the classifier (N, D), float32, and the classes (N,) of a split."""
-    batches = EvalLoader(
-        split,
-        size=size,
-        batch_size=config.eval.batch_size,
-        device=next(network.parameters()).device,
-        workers=config.data.workers,
-    )
-    seen = outputs(network, batches)
-    return seen.features, seen.targets
-
-
-def probe(train: Tensor, targets: Tensor, classes: int, config: RunConfig) -> nn.Linear:
-    """A linear classifier of features (N, D), trained by the recipe of [optim]."""
-    torch.manual_seed(config.seed)
-    classifier = nn.Linear(train.shape[1], classes).to(train.device)
-    recipe: Recipe = config.optim
-    optimizer = recipe.optimizer(classifier, ())
-    size = config.data.batch_size
-    steps = -(-len(train) // size)
-    for epoch in range(recipe.epochs):
-        order = torch.randperm(len(train), generator=generator(config.seed, epoch))
-        for k, rows in enumerate(order.to(train.device).split(size)):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(epoch * steps + k, steps)
-            optimizer.zero_grad()
-            F.cross_entropy(classifier(train[rows]), targets[rows]).backward()
-            if recipe.clip:
-                nn.utils.clip_grad_norm_(classifier.parameters(), recipe.clip)
-            optimizer.step()
-    return classifier
-
-
-def nearest(train: Tensor, targets: Tensor, test: Tensor, expected: Tensor) -> float:
-    """Top-1 (0 to 1) of the vote of the nearest training features by cosine."""
-    count = min(NEIGHBOURS, len(train))
-    neighbours = KNeighborsClassifier(count, metric="cosine")
-    neighbours.fit(train.cpu().numpy(), targets.cpu().numpy())
-    return float(neighbours.score(test.cpu().numpy(), expected.cpu().numpy()))

@@ -88,12 +88,8 @@ def load_checkpoint(
     num_classes: of a network whose classifier does not tell it. options: those of [model].
     Raises ValueError where the file is damaged, or holds another network than `arch`.
     """
-    try:
-        state: dict[str, Any] = timm.models.load_state_dict(str(file))
-        shapes = {key: value.shape for key, value in state.items()}
-    except Exception as error:  # what is no checkpoint raises whatever its reader stumbles over
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{file} cannot be read as a checkpoint: {reason}") from error
+    state = _read(file)
+    shapes = {key: value.shape for key, value in state.items()}
     network = Classifier(arch, num_classes, size=size, **options)
     ends = _head_keys(network)
     known = [key for key in network.net.state_dict() if key.startswith(ends) and shapes.get(key)]
@@ -109,34 +105,64 @@ def load_checkpoint(
     return network
 
 
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, by name. Raises ValueError where it is none."""
+    try:
+        state: dict[str, Any] = timm.models.load_state_dict(str(file))
+        if not all(isinstance(each, torch.Tensor) for each in state.values()):
+            raise TypeError("it holds more than tensors")
+    except Exception as error:  # what is no checkpoint raises whatever its reader stumbles over
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{file} cannot be read as a checkpoint: {reason}") from error
+    return state
+
+
 def _head_keys(network: Classifier) -> tuple[str, ...]:
     """What the names of the classifier's tensors begin with."""
     heads = [*network.head()]
     return tuple(f"{name}." for name, part in network.net.named_modules() if part in heads)
 
 
+def described(folder: Path) -> dict[str, Any]:
+    """What `config.json` says of the network in a folder; nothing where there is none.
+
+    Raises ValueError where it is damaged.
+    """
+    file = folder / "config.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+
+
 def class_names(folder: Path) -> list[str]:
     """The names of the classes that the network in a folder knows; none where it does not say."""
-    file = folder / "config.json"
-    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return facts.get("label_names") or []
+    return described(folder).get("label_names") or []
+
+
+def normalisation(folder: Path) -> dict[str, tuple[float, ...]]:
+    """`mean` and `std` of the images that the network in a folder knows; none where it does not say."""
+    tables = (each for each in described(folder).values() if isinstance(each, dict))
+    own = next((each for each in tables if each.get("mean") and each.get("std")), {})
+    return {name: tuple(own[name]) for name in ("mean", "std") if own}
 
 
 def start_from(network: Any, source: str) -> bool:
     """Loads the weights of a run folder or file; a classifier of other classes stays as it is.
 
-    Returns whether the classifier was loaded, too.
+    Returns whether the classifier was loaded, too. Raises ValueError where there are none, or those of
+    another network.
     """
     path = Path(source)
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(
-            f"init={source}: there is no {path}; give a run folder or a .safetensors file"
+            f"init={source}: there is no {path}; give a run folder or a checkpoint file"
         )
     try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"init={source}: {path} is no .safetensors file: {error}") from error
+        state = _read(path)
+    except ValueError as error:
+        raise ValueError(f"init={source}: {error}") from error
     if not isinstance(network, Classifier):
         return _start_other(network, source, state)
     mine = network.net.state_dict()

@@ -18,6 +18,7 @@ from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
 from cohobate.analysis.runs import Run, shown
 from cohobate.analysis.setup import Setup
+from cohobate.analysis.transfers import Transfers
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -30,9 +31,18 @@ PAGES.filters["shown"] = shown
 
 
 def write_report(
-    comparison: Comparison, path: str | Path, *, title: str, intro: str = "", command: str = ""
+    comparison: Comparison,
+    path: str | Path,
+    *,
+    title: str,
+    intro: str = "",
+    command: str = "",
+    transfers: Transfers | None = None,
 ) -> Path:
-    """Writes the page and returns its path. `intro` is plain text; `command` makes the page anew."""
+    """Writes the page and returns its path. `intro` is plain text; `command` makes the page anew.
+
+    transfers: of the networks that are compared, to other tasks.
+    """
     drawn = {
         "differences": figures.differences(comparison),
         "scores": figures.scores(comparison),
@@ -53,6 +63,7 @@ def write_report(
         intro=intro,
         command=command,
         comparison=comparison,
+        transfers=transfers,
         columns=tables.columns(comparison),
         styles=figures.styles(comparison),
         terms=list(terms),

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cohobate.analysis.comparison import Comparison, Row, percent
+
+Lines = Sequence[Sequence[str]]
+"""The cells of a table, line by line, the headings first."""
 
 
 class Column(NamedTuple):
@@ -81,7 +84,11 @@ def headings(chosen: list[Column]) -> list[str]:
 def as_text(comparison: Comparison) -> str:
     """Plain text, aligned and never wrapped, for pipes and log files."""
     chosen = columns(comparison)
-    lines = [headings(chosen), *cells(comparison, chosen)]
+    return aligned([headings(chosen), *cells(comparison, chosen)])
+
+
+def aligned(lines: Lines) -> str:
+    """Lines of cells, the headings first, as `as_text` has them."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
@@ -94,16 +101,21 @@ def as_rich(comparison: Comparison, width: int = 80) -> Table:
 
     Where not all columns find room, those that are marked as `main` are shown.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     chosen = columns(comparison)
     if _width(comparison, chosen) > width:
         chosen = [column for column in chosen if column.main]
-    for number, heading in enumerate(headings(chosen)):
+    return framed([headings(chosen), *cells(comparison, chosen)])
+
+
+def framed(lines: Lines) -> Table:
+    """Lines of cells, the headings first, as `as_rich` has them."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for number, heading in enumerate(lines[0]):
         side = "right" if number else "left"
         table.add_column(
             "\n".join(wrap(heading, 8)), justify=side, no_wrap=number > 0, overflow="fold"
         )
-    for line in cells(comparison, chosen):
+    for line in lines[1:]:
         table.add_row(*map(Text, line))
     return table
 
@@ -122,12 +134,19 @@ NARROW = 20
 def as_markdown(comparison: Comparison) -> str:
     """With what is to be known of it below: budget, findings and warnings."""
     chosen = columns(comparison)
-    rule = ["---", *["---:"] * (len(chosen) - 1)]
-    escaped = [[_markdown(cell) for cell in line] for line in cells(comparison, chosen)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in (headings(chosen), rule, *escaped))
-    warnings = [f"To be wary of: {warning}" for warning in comparison.warnings]
-    sentences = [comparison.budget, *comparison.findings, *comparison.tuned, *warnings]
-    below = "\n".join(f"- {_markdown(said)}" for said in sentences if said)
+    sentences = [comparison.budget, *comparison.findings, *comparison.tuned]
+    lines = [headings(chosen), *cells(comparison, chosen)]
+    return piped(lines, sentences, comparison.warnings)
+
+
+def piped(lines: Lines, sentences: Sequence[str], warnings: Sequence[str]) -> str:
+    """Lines of cells, the headings first, in Markdown, with what is to be known of them below."""
+    first, *rest = ([_markdown(cell) for cell in line] for line in lines)
+    rule = ["---", *["---:"] * (len(first) - 1)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in (first, rule, *rest))
+    said = [each for each in sentences if each]
+    said += [f"To be wary of: {warning}" for warning in warnings]
+    below = "\n".join(f"- {_markdown(sentence)}" for sentence in said)
     return f"{table}\n\n{below}" if below else table
 
 
@@ -138,17 +157,19 @@ def _markdown(text: str) -> str:
 def as_latex(comparison: Comparison) -> str:
     """A `tabular` in the manner of the package booktabs, which has to be loaded."""
     chosen = columns(comparison)
-    lines = [
-        " & ".join(map(_latex, line)) + r" \\"
-        for line in (headings(chosen), *cells(comparison, chosen))
-    ]
+    return tabular([headings(chosen), *cells(comparison, chosen)])
+
+
+def tabular(lines: Lines) -> str:
+    """Lines of cells, the headings first, as `as_latex` has them."""
+    first, *rest = (" & ".join(map(_latex, line)) + r" \\" for line in lines)
     return "\n".join(
         [
-            f"\\begin{{tabular}}{{l{'r' * (len(chosen) - 1)}}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}",
             r"\toprule",
-            lines[0],
+            first,
             r"\midrule",
-            *lines[1:],
+            *rest,
             r"\bottomrule",
             r"\end{tabular}",
         ]
@@ -207,7 +228,12 @@ FILES = {"md": as_markdown, "csv": as_csv, "tex": as_latex, "json": as_json}
 
 def write(comparison: Comparison, folder: Path) -> None:
     """Writes `comparison.md`, `.csv`, `.tex` and `.json` into a folder."""
+    texts = {suffix: render(comparison) for suffix, render in FILES.items()}
+    write_files(texts, folder, "comparison")
+
+
+def write_files(texts: Mapping[str, str], folder: Path, name: str) -> None:
+    """Writes texts, by the suffix of their file."""
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix, render in FILES.items():
-        text = render(comparison).rstrip("\n") + "\n"
-        (folder / f"comparison.{suffix}").write_text(text, encoding="utf-8")
+    for suffix, text in texts.items():
+        (folder / f"{name}.{suffix}").write_text(text.rstrip("\n") + "\n", encoding="utf-8")

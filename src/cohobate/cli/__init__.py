@@ -1,9 +1,9 @@
-"""The command line. Every mistake of a user ends in one sentence and exit code 2."""
+"""The command line, its commands registered. Every mistake of a user ends in one sentence and exit code 2."""
 
 import logging
 
 from cohobate import ending
-from cohobate.cli import evaluating, leaving, looking, running  # registers the commands  # noqa: F401
+from cohobate.cli import evaluating, leaving, looking, running, transferring  # noqa: F401
 from cohobate.cli.app import app
 
 __all__ = ["app", "main"]

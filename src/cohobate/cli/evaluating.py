@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cohobate.cli.app import Out, Settings, app, display, transfer
+from cohobate.cli.app import Out, Settings, app, display
 from cohobate.display import number, show
 
 
@@ -122,7 +122,7 @@ def show_stress(table: Any) -> None:
 
 def show_features(found: Any) -> None:
     """What the features are worth on other data, learnt from all images and from few."""
-    from cohobate.transfer import NEIGHBOURS
+    from cohobate.linear import NEIGHBOURS
 
     print()
     rows = [
@@ -153,28 +153,3 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(dict.fromkeys(int(part) for part in text.split(","))) if text else ()
     except ValueError:
         raise ValueError(f"{option} {text} should be whole numbers such as 1,5,10") from None
-
-
-@transfer.command()
-def linear(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run, or of a network.")
-    ],
-    settings: Settings = None,
-) -> None:
-    """Score the frozen features on other data: data.name=NAME data.root=FOLDER."""
-    from cohobate.transfer import NEIGHBOURS, linear
-
-    scores = linear(folder, settings or [])
-    show(
-        ["data", "train", "test", "linear top1", f"{NEIGHBOURS}-NN top1"],
-        [
-            (
-                scores.data,
-                f"{scores.train:,}",
-                f"{scores.test:,}",
-                number("top1", scores.linear),
-                number("top1", scores.neighbours),
-            )
-        ],
-    )

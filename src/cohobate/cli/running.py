@@ -12,6 +12,9 @@ from cohobate.display import number
 from cohobate.ending import is_first_process
 
 Budget = Literal["epochs", "compute", "minutes"]
+Devices = Annotated[
+    int, typer.Option(min=1, help="Processes to train on, a GPU each where there are any.")
+]
 
 
 @app.command()
@@ -19,20 +22,24 @@ def train(
     file: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file.")],
     settings: Settings = None,
     out: Out = None,
-    devices: Annotated[
-        int, typer.Option(min=1, help="Processes to train on, a GPU each where there are any.")
-    ] = 1,
+    devices: Devices = 1,
 ) -> None:
     """Train a network; on the folder of an earlier run, go on where it stopped."""
     from cohobate import build, config
-    from cohobate.train import train
 
     resolved, notes = build.resolve(config.load(file, settings or []))
     folder = out or build.default_folder(resolved)
     shown = display()
     for note in notes:
         shown.say(note)
-    rows = train(resolved, folder, devices=devices, display=shown)
+    train_and_tell(resolved, folder, devices, shown)
+
+
+def train_and_tell(config: Any, folder: Path, devices: int, shown: Any) -> None:
+    """Trains a run, and says what it scores on test images."""
+    from cohobate.train import train
+
+    rows = train(config, folder, devices=devices, display=shown)
     if is_first_process():
         whole = (key for key in rows[-1] if key.startswith("test/") and key.count("/") == 1)
         scores = {key: rows[-1][key] for key in whole}  # not those of every class
@@ -59,6 +66,14 @@ def compare(
         list[str] | None,
         typer.Option(help="A setting and its values, such as method.alpha=0.2,0.4; repeatable."),
     ] = None,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='"(TASK | RUN.toml) [KEY=VALUE]..."',
+            help="What to put each network to afterwards, such as 'linear data.name=stl10', as"
+            " `cohobate transfer` takes it; repeatable.",
+        ),
+    ] = None,
     budget: Annotated[
         Budget,
         typer.Option(
@@ -77,8 +92,8 @@ def compare(
     ] = False,
 ) -> None:
     """Put runs side by side: a table here, and curves in a report. Trains what is missing."""
-    from cohobate import study
-    from cohobate.analysis import comparison, report, sweeps, tables
+    from cohobate import downstream, study
+    from cohobate.analysis import comparison, report, sweeps, tables, transfers
     from cohobate.rundir import check_folder
 
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
@@ -88,7 +103,9 @@ def compare(
     swept = [*varied]
     if methods:
         varied["method.name"] = methods.split(",")
-    if not files and (settings or varied or seeds or runs or no_train or budget != "epochs"):
+    tasks = downstream.read(transfer or [])
+    untrained = no_train and not tasks
+    if not files and (settings or varied or seeds or runs or untrained or budget != "epochs"):
         raise ValueError(
             "settings, --methods, --seeds, --sweep, --budget, --runs and --no-train are for run"
             " files: give RUN.toml"
@@ -98,15 +115,17 @@ def compare(
     check_folder(folder)
     check_folder(runs, "--runs DIR")
     shown = display(epochs=False)
-    folders, told, sentence = [path for path in places if path not in files], list[str](), ""
+    folders, planned, sentence = [path for path in places if path not in files], [], ""
     if files:
         planned = study.plan(files, settings, varied, seeds)
         planned, sentence = study.fit(planned, budget, folder, shown, measure=not no_train)
-        if no_train:
-            planned_folders, told = study.there(planned, runs)
-        else:
-            planned_folders, told = study.carry_out(planned, runs, shown, jobs)
-        folders += planned_folders
+    if no_train:
+        done, told = study.there(planned, runs)
+    else:
+        ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
+        downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
+        done, told = study.carry_out(planned, runs, shown, jobs)
+    folders += done
     if not no_train:
         study.score_again(folders, shown)
     found = comparison.compare(folders, told=told, budget=sentence)
@@ -114,8 +133,13 @@ def compare(
         found = replace(found, tuned=sweeps.tuned(found, swept))
     show_comparison(found)
     tables.write(found, folder)
+    moved = None
+    if tasks:
+        moved = downstream.carry_out(tasks, found, shown, jobs, train=not no_train)
+        show_transfers(moved)
+        transfers.write(moved, folder)
     page = folder / "report.html"
-    report.write_report(found, page, title="Comparison", command=command())
+    report.write_report(found, page, title="Comparison", command=command(), transfers=moved)
     print(f"curves and details: {page}")
 
 
@@ -143,5 +167,18 @@ def show_comparison(found: Any) -> None:
     for sentence in (found.budget, *found.findings, *found.tuned):
         if sentence:
             print(sentence)
+    for sentence in found.warnings:
+        print(f"warning: {sentence}")
+
+
+def show_transfers(found: Any) -> None:
+    from cohobate.analysis import transfers
+
+    console = Console()
+    print()
+    if console.is_terminal:
+        console.print(transfers.as_rich(found))
+    else:
+        print(transfers.as_text(found))
     for sentence in found.warnings:
         print(f"warning: {sentence}")
