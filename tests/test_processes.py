@@ -77,18 +77,11 @@ def test_the_average_scores_the_same_on_one_process(trained, cohobate, split):
     assert any((averaged[key] != raw[key]).any() for key in raw)
 
 
-@pytest.mark.parametrize(
-    "setting, sentence",
-    [
-        ("model.freeze=7", "model.freeze=7: 'cifar_resnet8' has 3 stages"),
-        ("data.batch_size=33", "data.batch_size=33 cannot be divided among 2 processes"),
-    ],
-)
-def test_a_mistake_is_told_once(tmp_path, setting, sentence):
-    code, out, err = on_two(setting, "--out", tmp_path / "run")
+def test_a_mistake_is_told_once(tmp_path):
+    code, out, err = on_two("data.batch_size=33", "--out", tmp_path / "run")
     assert code == 2
     assert err.count("cohobate: ") == 1
-    assert sentence in err
+    assert "data.batch_size=33 cannot be divided among 2 processes" in err
     assert out == ""
 
 
@@ -104,17 +97,6 @@ def test_a_weight_that_is_not_finite_ends_all_processes_alike(tmp_path, monkeypa
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
-def test_the_answers_of_two_are_all_of_them(tmp_path):
-    """Each process has scored every other test image; the file holds what both of them saw."""
-    run = tmp_path / "run"
-    code, _, err = on_two("data.per_class=8", "optim.epochs=1", "--out", run)
-    assert code == 0, err
-    outcomes = Outcomes.of(json.loads((run / "outcomes.json").read_text(encoding="utf-8")))
-    row = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8"))
-    assert outcomes.score == pytest.approx(row["test/top1"], abs=1e-6)
-    assert min(outcomes.right[::2].sum(), outcomes.right[1::2].sum()) > 0
-
-
 def test_a_teacher_teaches_on_two(smoke, tmp_path):
     given = ("data.per_class=8", "data.batch_size=16", "optim.epochs=1")
     assert smoke(tmp_path / "teacher", *given, "optim.lr=1e-9").code == 0
@@ -124,18 +106,7 @@ def test_a_teacher_teaches_on_two(smoke, tmp_path):
     assert out.count("no better than chance") == 1
 
 
-def test_what_two_remember_is_all_of_it(tmp_path):
-    """Each has seen half of the images; the memory that is kept holds what both said of them."""
-    given = ("data.per_class=8", "data.batch_size=16", "optim.epochs=1", "method.name=pskd")
-    code, _, err = on_two(*given, "--out", tmp_path / "run")
-    assert code == 0, err
-    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["method"]
-    assert state["memory.steps"].min() >= 0
-    torch.testing.assert_close(state["memory.rows"].sum(1), torch.ones(80))
-    assert not any("memory" in key for key in load_file(tmp_path / "run" / "method.safetensors"))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_core():
     """One processor core for all that is started: as many threads on a machine as in a process."""
     if not hasattr(os, "sched_setaffinity"):
@@ -146,24 +117,58 @@ def one_core():
     os.sched_setaffinity(0, allowed)
 
 
-@pytest.mark.usefixtures("one_core")
-def test_two_machines_give_the_same_weights(tmp_path):
+REMEMBERING = ("data.per_class=8", "data.batch_size=16", "optim.epochs=1", "method.name=pskd")
+
+
+@pytest.fixture(scope="module")
+def remembering(one_core, tmp_path_factory) -> Path:
+    """A run on two processes whose method keeps what it said of each image."""
+    run = tmp_path_factory.mktemp("remembering") / "run"
+    code, _, err = on_two(*REMEMBERING, "--out", run)
+    assert code == 0, err
+    return run
+
+
+def test_what_two_remember_is_all_of_it(remembering):
+    """Each has seen half of the images; the memory that is kept holds what both said of them."""
+    state = torch.load(remembering / "last.ckpt", weights_only=True)["method"]
+    assert state["memory.steps"].min() >= 0
+    torch.testing.assert_close(state["memory.rows"].sum(1), torch.ones(80))
+    assert not any("memory" in key for key in load_file(remembering / "method.safetensors"))
+
+
+def test_the_answers_of_two_are_all_of_them(remembering):
+    """Each process has scored every other test image; the file holds what both of them saw."""
+    file = remembering / "outcomes.json"
+    outcomes = Outcomes.of(json.loads(file.read_text(encoding="utf-8")))
+    row = json.loads((remembering / "metrics.jsonl").read_text(encoding="utf-8"))
+    assert outcomes.top1 == pytest.approx(row["test/top1"], abs=1e-6)
+    assert min(outcomes.right[::2].sum(), outcomes.right[1::2].sum()) > 0
+
+
+def test_two_machines_give_the_same_weights(remembering, tmp_path):
     """Two machines of a process each, as torchrun sees them: here both are this one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    given = ("train", SMOKE, "optim.epochs=1", "data.fraction=0.4", "--out", tmp_path / "two")
+    run = tmp_path / "two"
     place = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1")
+    place += ("--master-port", str(port))
     nodes = [
-        start(*given, launcher=(*TORCHRUN, *place, "--master-port", str(port), "--node-rank", rank))
+        start(
+            "train",
+            SMOKE,
+            *REMEMBERING,
+            "--out",
+            run,
+            launcher=(*TORCHRUN, *place, "--node-rank", rank),
+        )
         for rank in ("0", "1")
     ]
     for node in nodes:
         code, _, err = finish(node)
         assert code == 0, err
-    code, _, err = on_two(*given[2:-1], tmp_path / "one")
-    assert code == 0, err
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    one, two = (load_file(folder / "model.safetensors") for folder in (remembering, run))
     assert all((one[key] == two[key]).all() for key in one)
-    facts = json.loads((tmp_path / "two" / "environment.json").read_text())
+    facts = json.loads((run / "environment.json").read_text())
     assert facts["devices"] == 2
