@@ -83,6 +83,18 @@ def taught(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_shapes(tmp_path_factory) -> Path:
+    """A folder of shapes with their masks, fifteen pictures in all."""
+    from cohobate.data.shapes import made
+
+    folder = made(tmp_path_factory.mktemp("data") / "shapes")
+    for name, count in (("train", 12), ("test", 3)):
+        file = folder / f"{name}.txt"
+        file.write_text("\n".join(file.read_text().split()[:count]))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real image sets; skips where it is absent."""
     if not DATA.is_dir():

@@ -6,20 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cohobate.data.shapes import made
 from places import SMOKE
 
 FEW = ("data.name=digits", "data.per_class=8", "optim.epochs=3")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """A few of the shapes."""
-    folder = made(tmp_path_factory.mktemp("data") / "shapes")
-    for name, count in (("train", 12), ("test", 3)):
-        file = folder / f"{name}.txt"
-        file.write_text("\n".join(file.read_text().split()[:count]))
-    return folder
 
 
 @pytest.fixture
@@ -34,13 +23,15 @@ def transfer(task, *settings):
     return "--transfer", " ".join([task, *settings])
 
 
-def test_what_is_missing_is_trained_and_what_is_there_stays(cohobate, networks, root, tmp_path):
+def test_what_is_missing_is_trained_and_what_is_there_stays(
+    cohobate, networks, few_shapes, tmp_path
+):
     pixels = tmp_path / "pixels.toml"
     pixels.write_text(
         'task = "segmentation"\nmodel = {decoder = "upernet", width = 32}\ncompile = false\n'
         "data = {name = 'shapes', size = 32, batch_size = 8, workers = 0}\noptim = {epochs = 1}\n"
     )
-    wanted = (*transfer("linear", *FEW), *transfer("pixels.toml", f"data.root='{root}'"))
+    wanted = (*transfer("linear", *FEW), *transfer("pixels.toml", f"data.root='{few_shapes}'"))
     ran = cohobate("compare", *networks, *wanted, "--out", "table")
     assert ran.code == 0, ran.err
     assert "digits linear top-1 (%)" in ran.out

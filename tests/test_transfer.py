@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from cohobate import Classifier
-from cohobate.data.shapes import made
 from cohobate.transfer import Source, Transfer
 from cohobate.weights import load_network
 from places import SMOKE
@@ -20,16 +19,6 @@ TINY = (
     *("data.name=shapes", "data.size=32", "data.batch_size=8", "data.workers=0"),
     *("model.width=32", "optim.epochs=1", "compile=false"),
 )
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """A few of the shapes."""
-    folder = made(tmp_path_factory.mktemp("data") / "shapes")
-    for name, count in (("train", 12), ("test", 3)):
-        file = folder / f"{name}.txt"
-        file.write_text("\n".join(file.read_text().split()[:count]))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +38,8 @@ def told(folder: Path) -> dict:
     return tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
 
 
-def test_a_run_becomes_the_encoder_of_another_task(cohobate, digits, root):
-    given = (*TINY, f"data.root={root}", "model.freeze=backbone")
+def test_a_run_becomes_the_encoder_of_another_task(cohobate, digits, few_shapes):
+    given = (*TINY, f"data.root={few_shapes}", "model.freeze=backbone")
     ran = cohobate("transfer", "segmentation", digits, *given)
     assert ran.code == 0, ran.err
     folder = digits / "transfer" / "segmentation-shapes" / "seed0"
@@ -148,7 +137,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence(cohobate, tmp_path, digits, root, mistake):
+def test_a_mistake_is_one_sentence(cohobate, tmp_path, digits, few_shapes, mistake):
     given, words = MISTAKES[mistake]
     if "vit" in given:
         net = timm.create_model("test_vit", num_classes=3)
@@ -158,7 +147,7 @@ def test_a_mistake_is_one_sentence(cohobate, tmp_path, digits, root, mistake):
     (tmp_path / "text.pth").write_text("no weights")
     named = [digits if each == "RUN" else each for each in given]
     if "data.name=shapes" in given:
-        named.append(f"data.root={root}")
+        named.append(f"data.root={few_shapes}")
     ran = cohobate("transfer", "segmentation", *named, "data.size=32", "model.width=32")
     assert ran.code == 2, ran.out
     assert ran.err.startswith("cohobate: ")
