@@ -142,7 +142,7 @@ def test_the_answers_of_two_are_all_of_them(remembering):
     file = remembering / "outcomes.json"
     outcomes = Outcomes.of(json.loads(file.read_text(encoding="utf-8")))
     row = json.loads((remembering / "metrics.jsonl").read_text(encoding="utf-8"))
-    assert outcomes.top1 == pytest.approx(row["test/top1"], abs=1e-6)
+    assert outcomes.score == pytest.approx(row["test/top1"], abs=1e-6)
     assert min(outcomes.right[::2].sum(), outcomes.right[1::2].sum()) > 0
 
 
