@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from places import DATA, SMOKE
 
@@ -14,6 +15,7 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
     # want the same core make torch many times slower.
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {allowed[int(worker.removeprefix("gw")) % len(allowed)]})
+    torch.set_num_threads(1)  # it has counted the cores by now
 
 
 def pytest_collection_finish():

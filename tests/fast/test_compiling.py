@@ -23,7 +23,6 @@ def made(name: str):
     network = Classifier("cifar_resnet8", CLASSES, size=SIZE)
     teacher = Classifier("cifar_resnet8", CLASSES, size=SIZE)
     given = {
-        "kd": {"teacher": teacher},
         "hsakd": {"teacher": METHODS["hsakd_teacher"](teacher)} if name == "hsakd" else {},
         "pskd": {"samples": ROWS},
     }
@@ -78,7 +77,7 @@ def test_a_trial_leaves_no_trace():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["supervised", "kd", "mixskd", "frskd", "hsakd", "pskd"])
+@pytest.mark.parametrize("name", ["mixskd", "hsakd", "pskd"])
 def test_compiled_code_computes_the_same(name):
     """Through the whole compiler, losses and gradients; and nothing is compiled twice."""
     torch.compiler.reset()

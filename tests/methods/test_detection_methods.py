@@ -28,7 +28,7 @@ def detector(kind, seed, **given) -> Detector:
     return network
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def batch() -> Batch:
     draw = torch.Generator().manual_seed(1)
     targets = detector("fcos", 0).noise_targets(2, 32, draw)
