@@ -48,7 +48,6 @@ def test_every_method_has_a_row(cohobate, tmp_path):
     assert rows[1]["vs_supervised"] < 1
 
 
-@pytest.mark.usefixtures("here")
 def test_other_tasks_are_timed_by_the_same_loop(tmp_path):
     """A detector with its teacher: both sides take steps, and nothing is waited for."""
     shape = {"model": "cifar_resnet8", "batch_size": 2, "classes": 3, "task": "detection"}
@@ -64,6 +63,7 @@ def test_other_tasks_are_timed_by_the_same_loop(tmp_path):
         stopwatch.build_method(stopwatch.Case(method="kd", **shape))
 
 
+@pytest.mark.usefixtures("here")
 def test_what_a_network_does_not_allow_is_said_below_the_table(cohobate):
     size = ("--batch-size", 4, "--size", 32, "--classes", 5)
     ran = cohobate("bench", "--model", "vit_tiny_patch16_224", *size, "--methods", "frskd")

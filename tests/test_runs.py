@@ -49,7 +49,7 @@ def declared(run: config.RunConfig) -> ImageSet:
 
 
 stepped: set[str] = set()
-"""What a step was taken of: the number of classes alone makes no other one."""
+"""What a step was taken of: networks and options are in the tests of the methods."""
 
 
 def test_builds_without_data_and_without_a_trained_teacher(path):
@@ -63,7 +63,7 @@ def test_builds_without_data_and_without_a_trained_teacher(path):
     assert method.model.num_classes == len(facts.classes)
     assert size == facts.size
     assert {tensor.device.type for tensor in method.state_dict().values()} == {"meta"}
-    kind = f"{run.model} {run.method} {run.mix} {size}"
+    kind = f"{run.task} {run.method.name} {run.mix}"
     if kind not in stepped:
         assert lineage(method, size)[0]
     stepped.add(kind)
