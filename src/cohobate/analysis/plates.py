@@ -194,19 +194,21 @@ def _pictures(
 ) -> tuple[Figure, list[list[Axes]]]:
     """Pictures in lines, with inches for text beside them; a gap where there is none."""
     across = max(map(len, rows))
-    width, height = cell * across + left + right, (cell + GAP) * len(rows) + GAP
+    found = [[opened(uri) if uri else None for uri in line] for line in rows]
+    tall = cell * max(p.height / p.width for line in found for p in line if p)
+    width, height = cell * across + left + right, (tall + GAP) * len(rows) + GAP
     figure = Figure((width, height))
     edges = {"left": left / width, "right": 1 - right / width, "bottom": 0, "top": 1 - GAP / height}
     places = figure.subplots(
         len(rows),
         across,
         squeeze=False,
-        gridspec_kw={**edges, "wspace": 0.05, "hspace": GAP / cell},
+        gridspec_kw={**edges, "wspace": 0.05, "hspace": GAP / tall},
     )
-    for line, found in zip(places, rows):
-        padded = [*found[:-1], *[""] * (across - len(found)), found[-1]]
-        for axes, uri in zip(line, padded):
+    for line, pictures in zip(places, found):
+        padded = [*pictures[:-1], *[None] * (across - len(pictures)), pictures[-1]]
+        for axes, shown in zip(line, padded):
             axes.set_axis_off()
-            if uri:
-                axes.imshow(opened(uri))
+            if shown:
+                axes.imshow(shown)
     return figure, [list(line) for line in places]

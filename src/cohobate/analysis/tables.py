@@ -47,7 +47,7 @@ COLUMNS = (
     Column("oracle (%)", "oracle", "metrics.jsonl, every row, oracle/SCORE", "best TITLE of the test images of any epoch: the test images chose it, so it is no result", lambda r: percent(r.oracle)),
     Column("params (M)", "parameters", "environment.json, cost.parameters", "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
     Column("trained (M)", "trained_parameters", "environment.json, cost.trained_parameters", "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
-    Column("cost", "cost", "environment.json, cost.step_macs and cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of `supervised` on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
+    Column("cost", "cost", "environment.json, cost.step_macs and cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of supervised on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
     Column("images/s", "images_per_second", "metrics.jsonl, every row, images_per_second", "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
     Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}", main=True),
     Column("memory (MiB)", "memory", "environment.json, peak_memory_bytes", "most that the process of a run held, beyond what it began with", lambda r: "–" if r.memory is None else f"{r.memory / 2**20:,.0f}"),
