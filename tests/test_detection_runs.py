@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from cohobate.data.shapes import made
-from cohobate.weights import load_network
+from cohobate.models import Detector
+from cohobate.weights import load_network, start_from
 from places import SMOKE
 
 RUN = SMOKE.parent / "detection.toml"
@@ -128,3 +129,27 @@ def test_commands_that_take_no_detector_say_so(train, cohobate):
         assert ran.code == 2, (command, ran.err)
         assert sentence in ran.err
         assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "setting, sentence",
+    [
+        ("model.frozen_bn=False", "model.frozen_bn=False: input should be true or false"),
+        ("model.width=wide", "model.width=wide: input should be a valid integer"),
+        ("model.detector=5", "model.detector=5: input should be a valid string"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_one_sentence(train, setting, sentence):
+    ran = train("run", setting)
+    assert (ran.code, ran.err) == (2, f"cohobate: {sentence}\n")
+
+
+def test_a_start_of_another_network_with_the_same_names_is_refused(tmp_path):
+    shape = {"detector": "fcos", "width": 64, "size": 32}
+    narrow, wide = (
+        Detector(arch, 3, **shape) for arch in ("mobilenetv3_small_050", "mobilenetv3_small_075")
+    )
+    assert {*narrow.state_dict()} == {*wide.state_dict()}
+    save_file(narrow.state_dict(), tmp_path / "narrow.safetensors")
+    with pytest.raises(ValueError, match=r"is no network of model\.arch='mobilenetv3_small_075'"):
+        start_from(wide, str(tmp_path / "narrow.safetensors"))

@@ -209,7 +209,9 @@ def model(config: RunConfig, data: ImageSet) -> Any:
     if config.init:
         init = named_folder("init", config.init, "RUN_FOLDER or a run file")
         own |= normalisation(init)  # what it learnt, it learnt of images that were normalised so
-    network = TASKS[config.task].model(
+    kind = TASKS[config.task].model
+    _check_options(kind, wanted.options)
+    network = kind(
         wanted.arch,
         len(data.classes),
         size=data.size,
@@ -221,6 +223,17 @@ def model(config: RunConfig, data: ImageSet) -> Any:
     _start(config, network, data, init)
     network.freeze(wanted.freeze)
     return network
+
+
+def _check_options(kind: type[nn.Module], given: dict[str, Any]) -> None:
+    """Raises ValueError where an option of a network itself is of the wrong kind; others are timm's."""
+    hints = get_type_hints(kind.__init__, include_extras=True)
+    known: dict[str, Any] = {name: (hints[name], ...) for name in given if name in hints}
+    schema = create_model("model", __config__=ConfigDict(extra="allow"), **known)
+    try:
+        settings.check(schema, given)
+    except ValidationError as error:
+        raise ValueError(settings.explain(error, schema, "model.")) from None
 
 
 def _start(config: RunConfig, network: Classifier, data: ImageSet, init: Path | None) -> None:

@@ -22,7 +22,7 @@ class Task:
     train_loader, eval_loader: batches of a split.
     evaluate: scores of a network on batches, as name → value.
     score: the name of the score that counts. title: what people call it. chance: what it is of guesses,
-        by the number of classes.
+        by the number of classes, of which there are as many things, or pixels, each.
     answers: whether an image is answered rightly or wrongly as a whole.
     mixes: whether images can be mixed with what they are taught.
     outcomes: what `evaluate` can leave of every image, from which intervals are drawn.
@@ -68,7 +68,7 @@ TASKS = {
         evaluate=pixelwise.segmentation,
         score="miou",
         title="mIoU",
-        chance=lambda classes: 1 / classes,
+        chance=lambda classes: 1 / (2 * classes - 1),
         answers=False,
         mixes=True,
         outcomes=Overlaps,

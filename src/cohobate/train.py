@@ -304,7 +304,8 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
     batches = task.eval_loader(first, size=data.size, batch_size=64, workers=0)
     score = task.evaluate(frozen.net, batches)[task.score]
     chance = task.chance(len(data.classes))
-    if score > chance + 3 * (chance * (1 - chance) / len(first)) ** 0.5:
+    spread = (chance * (1 - chance) / len(first)) ** 0.5 if task.answers else 0.0
+    if score > chance + 3 * spread:
         return []
     return [
         f"warning: the teacher is no better than chance on this data: {100 * score:.1f} % of"

@@ -180,21 +180,19 @@ def start_from(network: Any, source: str) -> bool:
 
 def _start_other(network: Any, source: str, state: dict[str, torch.Tensor]) -> bool:
     """Loads the weights of a network like it, or those of a timm network into its encoder."""
-    whole = network.state_dict()
-    if {*state} == {*whole}:
-        fits = all(state[key].shape == whole[key].shape for key in state)
-        kept = {k: v for k, v in state.items() if v.shape == whole[k].shape}
-        network.load_state_dict(kept, strict=False)
-        return fits
-    own = network.encoder.net.state_dict()
-    state = {INNER.sub("", key): value for key, value in state.items()}
-    strange = [k for k in own if k not in state or state[k].shape != own[k].shape]
+    whole, own = network.state_dict(), network.encoder.net.state_dict()
+    inner = {INNER.sub("", key): value for key, value in state.items()}
+    strange = [k for k in own if k not in inner or inner[k].shape != own[k].shape]
     if strange:
         raise ValueError(
             f"init={source} is no network of model.arch={network.spec['arch']!r}: {len(strange)}"
             f" tensors differ, such as {strange[0]!r}"
         )
-    network.encoder.net.load_state_dict({key: state[key] for key in own})
+    if {*state} == {*whole}:
+        fitting = {k: v for k, v in state.items() if v.shape == whole[k].shape}
+        network.load_state_dict(fitting, strict=False)
+        return len(fitting) == len(state)
+    network.encoder.net.load_state_dict({key: inner[key] for key in own})
     return False
 
 

@@ -17,12 +17,12 @@ from cohobate.modules import frozen_keys
 from places import CLASSIFYING
 
 pytestmark = pytest.mark.slow
-STEPS, SIZE = 11, 16
+STEPS, SIZE = 21, 16
 ROWS = 16  # of a training step
 THIN, WIDE = "cifar_resnet8", "cifar_resnet8x4"  # convolutions of the wide one become products
 TRANSFORMER = "vit_tiny_patch16_224"
 GIVEN = {TRANSFORMER: {"img_size": SIZE, "patch_size": 4, "depth": 3, "embed_dim": 48}}
-LOOKED_AT = {THIN: (0, 10), WIDE: (0, 10), TRANSFORMER: (5,)}
+LOOKED_AT = {THIN: (0, 20), WIDE: (0, 20), TRANSFORMER: (5,)}
 COMPARED = {THIN: 128, WIDE: 128, TRANSFORMER: 64}  # rows, until the gradient is not all noise
 CASES = [
     *((name, THIN) for name in CLASSIFYING),
@@ -62,7 +62,7 @@ def batch_at(step: int, method: Method, digits, rows: int) -> Batch:
 
 
 def now(step: int) -> Progress:
-    return Progress(torch.tensor(step // 5), 3, torch.tensor(step), STEPS)
+    return Progress(torch.tensor(step // 10), 5, torch.tensor(step), STEPS)
 
 
 def seen(method: Method, batch: Batch, step: int) -> tuple[Losses, Tensor]:

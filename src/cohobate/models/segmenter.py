@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cohobate.core import VOID, Batch, Losses, unknown
+from cohobate.core import VOID, Batch, Count, Losses, unknown
 from cohobate.models.classifier import Classifier
 from cohobate.models.decoders import DECODERS
 from cohobate.models.pyramid import behead, check_pyramid, features
@@ -38,7 +38,7 @@ class Segmenter(nn.Module):
         num_classes: int,
         *,
         decoder: str = "fpn",
-        width: int | None = None,
+        width: Count | None = None,
         size: int | None = None,
         pretrained: bool = False,
         mean: RGB | None = None,
