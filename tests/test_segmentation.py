@@ -143,3 +143,9 @@ def test_a_method_for_masks_is_refused_for_classes(smoke):
     ran = smoke("run", "method.name=frskd_segmentation")
     assert ran.code == 2
     assert "is for segmentation, and task=classification" in ran.err
+
+
+def test_classes_of_whole_images_are_not_weighed(train):
+    ran = train("run", "data.class_weights=balanced")
+    assert ran.code == 2
+    assert "data.class_weights=balanced: an image is of no class as a whole" in ran.err

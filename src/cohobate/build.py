@@ -122,6 +122,11 @@ def _resolve(config: R) -> tuple[R, list[str]]:
             name=config.mix.name,
             **options(MIXINGS[config.mix.name], "mix", config.mix.options),
         )
+    if config.data.class_weights is not None and not TASKS[config.task].answers:
+        raise ValueError(
+            f"data.class_weights={config.data.class_weights}: an image is of no class as a whole in"
+            f" task={config.task}: leave it away"
+        )
     optim = config.optim
     sgd = optim.name == "sgd"
     warmup = min(5.0, optim.epochs / 10) if optim.warmup is None else optim.warmup

@@ -110,6 +110,9 @@ def test_mistakes_are_told_in_a_sentence(folder):
     (folder / "val.txt").write_text("4\n4\n")
     with pytest.raises(ValueError, match="lists '4' twice"):
         segmentation.load("folder", root=folder)
+    (folder / "val.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"val.txt names no image"):
+        segmentation.load("folder", root=folder)
     (folder / "val.txt").write_text("4\n5\n")
     save(folder / "masks" / "4.png", np.full((20, 30), 3))
     data = segmentation.load("folder", root=folder)

@@ -78,6 +78,8 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
         if part != "train" and not listed.is_file():
             return None
         names = _lines(listed, FOLDER)
+        if not names:
+            raise ValueError(f"{listed} names no image: list some in it, or take it away")
         for number, each in enumerate(names, start=1):
             for folder, files in by_name.items():
                 if each not in files:
