@@ -1,6 +1,6 @@
 """What sets with masks or boxes have in common: their images are of no class as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from cohobate.core import unknown
 from cohobate.data.classification import HELD_OUT, ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.images import stack
@@ -41,6 +42,13 @@ class Facts(NamedTuple, Generic[F]):
     size: int
     classes: int | None = None
     train: int | None = None
+
+
+def known(name: str, sets: Mapping[str, Facts[F]]) -> Facts[F]:
+    """What is known of a set by its name. Raises ValueError for a name that is not in the table."""
+    if name not in sets:
+        raise unknown("dataset", name, sets)
+    return sets[name]
 
 
 def check_options(per_class: int | None, what: str) -> None:

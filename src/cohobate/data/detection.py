@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cohobate.core import counted, unknown
+from cohobate.core import counted
 from cohobate.data import dense
 from cohobate.data.annotations import Picture, Pictures, box_split, sentences
 from cohobate.data.boxes import BoxSplit
@@ -58,10 +58,8 @@ def load(
 
     size: of the long side of the images served. The rest is as for `segmentation.load`.
     """
-    if name not in SETS:
-        raise unknown("dataset", name, SETS)
+    facts = dense.known(name, SETS)
     dense.check_options(per_class, "boxes")
-    facts = SETS[name]
     found = facts.read(name, None if root is None else Path(root).expanduser(), download)
     try:
         boxes = _boxes(found, skip_bad)
@@ -77,10 +75,9 @@ def declared(name: str, size: int | None = None) -> ImageSet:
 
     Raises ValueError where the table does not tell enough.
     """
-    if name not in SETS:
-        raise unknown("dataset", name, SETS)
-    data = dense.stand_in(name, SETS[name], size, USUAL)
-    count, none = SETS[name].train or 0, torch.zeros(0)
+    facts = dense.known(name, SETS)
+    data = dense.stand_in(name, facts, size, USUAL)
+    count, none = facts.train or 0, torch.zeros(0)
     train = BoxSplit(
         images=[Path(str(number)) for number in range(count)],
         sizes=torch.full((count, 2), data.size),

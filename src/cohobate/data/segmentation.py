@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from cohobate.core import unknown
 from cohobate.data import dense, layouts
 from cohobate.data.classification import ImageSet
 from cohobate.data.dense import Facts
@@ -47,10 +46,8 @@ def load(
     class as a whole, and per_class is refused. Raises what that raises, and ValueError where an image
     stands in two of the splits.
     """
-    if name not in SETS:
-        raise unknown("dataset", name, SETS)
+    facts = dense.known(name, SETS)
     dense.check_options(per_class, "a mask")
-    facts = SETS[name]
     size = size or facts.size
     found = facts.read(name, None if root is None else Path(root).expanduser(), download)
     dense.check_apart(found)
@@ -66,10 +63,9 @@ def declared(name: str, size: int | None = None) -> ImageSet:
 
     Raises ValueError where the table does not tell enough.
     """
-    if name not in SETS:
-        raise unknown("dataset", name, SETS)
-    data = dense.stand_in(name, SETS[name], size, USUAL)
-    nothing = [Path(str(number)) for number in range(SETS[name].train or 0)]
+    facts = dense.known(name, SETS)
+    data = dense.stand_in(name, facts, size, USUAL)
+    nothing = [Path(str(number)) for number in range(facts.train or 0)]
     return replace(data, train=MaskSplit(nothing, nothing, len(data.classes)))
 
 
