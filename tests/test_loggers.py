@@ -142,6 +142,17 @@ def test_an_epoch_that_was_saved_and_not_told_is_told_later(smoke, monkeypatch, 
         assert_told(name, tmp_path / "run")
 
 
+def test_records_of_wandb_begun_in_one_second_are_one_set(smoke, tmp_path):
+    """wandb puts a number behind a folder's name where that second has one already."""
+    pytest.importorskip("wandb")
+    given = (*FEW, 'log=["wandb"]')
+    assert smoke(tmp_path / "run", *given, epochs=2).code == 0
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    folder.rename(f"{folder}-1")
+    assert smoke(tmp_path / "run", *given, epochs=2).code == 0
+    assert_told("wandb", tmp_path / "run")
+
+
 def test_half_an_epoch_is_completed_in_mlflow(smoke, tmp_path):
     """As a process leaves it that was killed while it wrote."""
     pytest.importorskip("mlflow")

@@ -79,7 +79,7 @@ class WeightsAndBiases:
 
         own = _remembered(run, "wandb") or {"run": secrets.token_hex(4)}
         _remember(run, "wandb", own)
-        earlier = [*run.path.glob(f"wandb/offline-run-*-{own['run']}")]
+        earlier = [*run.path.glob(f"wandb/offline-run-*-{own['run']}*")]
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=str(run.path),
