@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from cohobate import study
 from cohobate.display import Lines
 from cohobate.jobs import Job, side_by_side
 from places import SMOKE
-from processes import Command
 
 TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16", "compile=false"]
 
@@ -58,16 +59,17 @@ def test_a_run_that_fails_leaves_the_others_alone(one_core, smoke, tmp_path, cap
 def test_a_signal_stops_all_and_keeps_their_checkpoints(tmp_path):
     settings = ("optim.epochs=500", *TINY[1:])
     out = tmp_path / "out"
-    wanted = ("--jobs", "2", "--methods", "supervised,mixup", "--out", out)
-    process = Command("compare", SMOKE, *settings, *wanted)
+    wanted = ("--jobs", "2", "--methods", "supervised,mixup", "--out", str(out))
+    command = [sys.executable, "-m", "cohobate", "compare", str(SMOKE), *settings, *wanted]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     folders = [out / "runs" / name / "seed0" for name in ("supervised", "mixup")]
     limit = time.monotonic() + 240
     while not all((folder / "last.ckpt").exists() for folder in folders):
-        assert process.code is None and time.monotonic() < limit
+        assert process.poll() is None and time.monotonic() < limit
         time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    code, said, _ = process.finish()
-    assert code == 128 + signal.SIGINT
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
     assert "supervised/seed0: stopped" in said and "mixup/seed0: stopped" in said
     assert "stopped by SIGINT in 2 runs; nothing is lost" in said
     for folder in folders:
