@@ -187,6 +187,16 @@ def default_folder(config: RunConfig) -> Path:
     return Path("out", *map(part, names), f"seed{config.seed}")
 
 
+def data_name(config: RunConfig) -> str:
+    """What people call the data of a run: the name of its set; of files of one's own, their folder's."""
+    wanted = config.data
+    try:
+        TASKS[config.task].declared(wanted.name)
+    except ValueError:  # the name is one of a layout, which files of any kind have
+        return Path(wanted.root or "").expanduser().resolve().name if wanted.root else wanted.name
+    return wanted.name
+
+
 def load_data(config: RunConfig) -> ImageSet:
     """The data set of a run. Raises ValueError or FileNotFoundError where it is not as it should be."""
     wanted = config.data
