@@ -251,15 +251,18 @@ def _check_options(kind: type[nn.Module], given: dict[str, Any]) -> None:
         raise ValueError(settings.explain(error, schema, "model.")) from None
 
 
-def _start(config: RunConfig, network: Classifier, data: ImageSet, init: Path | None) -> None:
-    """Loads the weights of `init`, where there is one.
+def _start(config: RunConfig, network: Any, data: ImageSet, init: Path | None) -> None:
+    """Loads the weights of `init`, where there is one, of which the network's note then tells.
 
     Raises ValueError where the method keeps the network as it is, and its classifier is not of the
     data's classes.
     """
     fits, names = True, data.classes
     if init:
-        fits, names = start_from(network, str(init)), class_names(init) or names
+        loaded, names = start_from(network, str(init)), class_names(init) or names
+        fits = all(some == every for some, every in loaded.values())
+        parts = (f"{some or 'none'} of {n} of the {part}" for part, (some, n) in loaded.items())
+        network.note = f"init={config.init} gave tensors: {', '.join(parts)}"
     elif config.model.pretrained:
         fits = network.net.pretrained_cfg.get("num_classes") == len(data.classes)
     kept_by = find_method(config.method.name).kept_by
