@@ -14,11 +14,12 @@ from pydantic import ConfigDict, ValidationError, create_model
 from torch import nn
 
 from cohobate import config as settings
-from cohobate.config import CacheConfig, MethodConfig, MixConfig, RunConfig
+from cohobate.config import CacheConfig, MethodConfig, MixConfig, ModelConfig, RunConfig
 from cohobate.core import Method, Mixing, out_of_memory, unknown
 from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
+from cohobate.models.classifier import FOUND_OUT, UnknownOption
 from cohobate.modules.mixing import MIXINGS
 from cohobate.rundir import part
 from cohobate.stages import located
@@ -26,6 +27,8 @@ from cohobate.tasks import TASKS
 from cohobate.weights import class_names, normalisation, start_from
 
 R = TypeVar("R", bound=RunConfig)
+FROM_DATA = ("size", "mean", "std")
+"""Options of our networks that are found out from the data, besides `FOUND_OUT`, timm's own."""
 
 
 def find_method(name: str) -> type[Method]:
@@ -216,7 +219,7 @@ def load_data(config: RunConfig) -> ImageSet:
 def model(config: RunConfig, data: ImageSet) -> Any:
     """The network of a run, from `init` where it names one, frozen as far as it should be."""
     wanted = config.model
-    for key in ("num_classes", "size", "mean", "std", "in_chans"):
+    for key in (*FOUND_OUT, *FROM_DATA):
         if key in wanted.options:
             raise ValueError(f"model.{key} is found out from the data: leave it away")
     init = None
@@ -226,14 +229,18 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         own |= normalisation(init)  # what it learnt, it learnt of images that were normalised so
     kind = TASKS[config.task].model
     _check_options(kind, wanted.options)
-    network = kind(
-        wanted.arch,
-        len(data.classes),
-        size=data.size,
-        pretrained=wanted.pretrained,
-        **own,
-        **wanted.options,
-    )
+    try:
+        network = kind(
+            wanted.arch,
+            len(data.classes),
+            size=data.size,
+            pretrained=wanted.pretrained,
+            **own,
+            **wanted.options,
+        )
+    except UnknownOption as error:
+        known = {*inspect.signature(kind).parameters} - {"options", *FOUND_OUT, *FROM_DATA}
+        raise error.among(known | {*ModelConfig.model_fields}) from None
     check_size(network, data.size)
     _start(config, network, data, init)
     network.freeze(wanted.freeze)
