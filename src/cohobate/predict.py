@@ -54,7 +54,7 @@ def headings(top: int) -> list[str]:
 
 def predict(
     folder: str | Path,
-    given: Sequence[Path],
+    files: Sequence[Path],
     *,
     top: int = 1,
     overrides: Sequence[str] = (),
@@ -66,17 +66,15 @@ def predict(
 
     folder: a run's, or a timm checkpoint's, whose `config.json` says the share of the short side
         that is looked at (`crop_pct`).
-    given: image files, and folders that are searched for such.
+    files: image files, such as `find` gives.
     top: classes for each file.
     overrides: settings of how images are read, as `TAKEN` has it.
-    Raises ValueError where the folder holds no network, there is no such file, or an option does
-    not fit.
+    Raises ValueError where the folder holds no network, or an option does not fit.
     """
     network = load_classifier(folder)
     names = _names(Path(folder), network)
     if top > len(names):
         raise ValueError(f"--top {top}: the network in {folder} knows {len(names)} classes")
-    files = find(given)
     config, run = _settings(folder, overrides), RunDir(folder)
     fabric = Machine.of(run, config, 1).launch()
     fast.prepare(network.to(fabric.device).eval())
@@ -113,7 +111,7 @@ def view_of(folder: str | Path) -> type[View] | None:
 
 def look(
     folder: str | Path,
-    given: Sequence[Path],
+    files: Sequence[Path],
     pictures: Path | None = None,
     *,
     overrides: Sequence[str] = (),
@@ -130,7 +128,6 @@ def look(
     view = kind(_names(Path(folder), network))
     config, run = _settings(folder, overrides), RunDir(folder)
     shown = build.shown(config)
-    files = find(given)
     places = _places(files, pictures) if pictures else {}
     fabric = Machine.of(run, config, 1).launch()
     fast.prepare(network.to(fabric.device).eval())

@@ -70,8 +70,9 @@ def predict(
     if out:
         table = out / view.table if view and pictures else out
         program.write_csv(table, lines)
-        drawn = f"{counted(len(files) - len(faults), 'picture')}; " if pictures else ""
-        shown.say(f"{out}: {drawn}{counted(len(lines) - 1, 'line')} in {table.name}")
+        if pictures:
+            shown.say(f"{pictures}: {counted(len(files) - len(faults), 'picture')}")
+        shown.say(f"{table}: {counted(len(lines) - 1, 'line')}")
     else:
         show(lines[0], [[*map(printable, line)] for line in lines[1:]])
     for fault in faults:
