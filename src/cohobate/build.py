@@ -182,11 +182,18 @@ def shown(config: RunConfig) -> dict[str, Any]:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """Where a run lies that was given no folder: `out/DATA/ARCH/[STAGE-…]METHOD[-MIXING]/seedK`."""
+    """Where a run lies that was given no folder: `out/DATA/ARCH/[STAGE-…]METHOD[-MIXING]/seedK`.
+
+    Where something stands upon the network, as a decoder, ARCH is both: `resnet18-fpn`.
+    """
     earlier = [stage.title for stage in config.before or ()]
     mixing = [config.mix.name] if config.mix else []
     method = "-".join([*earlier, config.method.name, *mixing])
-    names = (config.data.name, config.model.arch, method)
+    arch, upon = config.model.arch, TASKS[config.task].upon
+    if upon:
+        usual = inspect.signature(TASKS[config.task].model).parameters[upon].default
+        arch = f"{arch}-{config.model.options.get(upon, usual)}"
+    names = (config.data.name, arch, method)
     return Path("out", *map(part, names), f"seed{config.seed}")
 
 
