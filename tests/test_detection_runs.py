@@ -144,6 +144,14 @@ def test_an_option_of_the_wrong_kind_is_one_sentence(train, setting, sentence):
     assert (ran.code, ran.err) == (2, f"cohobate: {sentence}\n")
 
 
+def test_an_unknown_option_is_told_with_those_of_the_detector_itself(train):
+    ran = train("run", "model.frozen_b=true")
+    assert ran.code == 2
+    assert "unknown option of [model] 'frozen_b': did you mean 'frozen_bn'? " in ran.err
+    for name in ("detector", "drop_rate", "freeze", "width"):  # its own, timm's, and a run's
+        assert f" {name}," in f"{ran.err.strip()},"
+
+
 def test_a_start_of_another_network_with_the_same_names_is_refused(tmp_path):
     shape = {"detector": "fcos", "width": 64, "size": 32}
     narrow, wide = (
