@@ -102,7 +102,8 @@ def export(
 ) -> None:
     """Write the network for use without cohobate, with a model card; the file is tried first.
 
-    It takes images in [0, 1], (B, 3, S, S), normalises them itself, and gives logits.
+    It takes images in [0, 1], (B, 3, S, S), normalises them itself, and gives logits; a detector of one
+    stage gives boxes and scores of every place, before suppression.
     """
     from cohobate.export import export
 
@@ -111,7 +112,7 @@ def export(
     done = export(folder, form, out, batch=batch, table=table)
     tried = ", ".join(map(str, dict.fromkeys(done.batches)))
     shown.say(
-        f"{done.file}: on batches of {tried} its logits differ from PyTorch's by"
+        f"{done.file}: on batches of {tried} its {' and '.join(done.outputs)} differ from PyTorch's by"
         f" {done.difference:.1e} at most ({done.allowed:.1e} is allowed)"
     )
     shown.say(f"{done.card}: its card")
