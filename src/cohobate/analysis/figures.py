@@ -3,7 +3,7 @@
 Plotly reads a little HTML in every text, so whatever a user has named is escaped first.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import cycle
 from math import floor, log10
@@ -21,6 +21,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, less those that vanish on white or on black."""
 DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot"}
 """What CSS and Plotly call them."""
+FONT = {"family": "system-ui, sans-serif", "size": 13}
 FAINT = "rgba(128,128,128,0.22)"
 
 Value = Callable[[dict[str, Any]], float | None]
@@ -52,7 +53,8 @@ def looks(labels: Iterable[str]) -> dict[str, Style]:
 
 def scores(comparison: Comparison) -> go.Figure:
     """The test score at the last epoch: above, a dot a seed; below, the mean ± sd."""
-    figure = blank(f"test {comparison.task.title} (%)", height=64 + 60 * len(comparison.groups))
+    labels = [wrapped(group.label) for group in comparison.groups]
+    figure = blank(f"test {comparison.task.title} (%)", height=64 + rows_high(labels, least=60))
     look = styles(comparison)
     for place, (group, row) in enumerate(zip(comparison.groups, comparison.rows)):
         style, spread = look[group.label], 100 * (row.score_sd or 0)
@@ -61,8 +63,13 @@ def scores(comparison: Comparison) -> go.Figure:
             y=[place - 0.16] * row.seeds,
             legendgroup=group.label,
             mode="markers",
-            marker={"color": style.tint(0.5), "size": 9},
-            customdata=[[run.seed, escape(str(run.path))] for run in group.runs],
+            marker={
+                "color": style.colour,
+                "size": 8,
+                "symbol": "circle-open",
+                "line": {"width": 1.75},
+            },
+            customdata=[[run.seed, escaped(str(run.path))] for run in group.runs],
             hovertemplate="seed %{customdata[0]}: %{x:.2f} %<br>%{customdata[1]}<extra></extra>",
         )
         figure.add_scatter(
@@ -72,7 +79,7 @@ def scores(comparison: Comparison) -> go.Figure:
             mode="markers",
             marker={"color": style.colour, "size": 11, "symbol": "diamond"},
             error_x={"array": [spread], "visible": row.seeds > 1, "thickness": 2, "width": 5},
-            customdata=[[escape(group.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
+            customdata=[[escaped(group.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
             hovertemplate="%{customdata[0]}<br>%{x:.2f} %{customdata[1]}%<extra></extra>",
         )
     if comparison.groups[0].is_baseline:
@@ -81,7 +88,7 @@ def scores(comparison: Comparison) -> go.Figure:
     figure.update_yaxes(
         range=[len(comparison.groups) - 0.5, -0.5],
         tickvals=[*range(len(comparison.groups))],
-        ticktext=[wrapped(group.label) for group in comparison.groups],
+        ticktext=labels,
         showgrid=False,
     )
     return figure.update_layout(showlegend=False)
@@ -94,7 +101,8 @@ def differences(comparison: Comparison) -> go.Figure | None:
     if not rows:
         return None
     name = f"difference in test {comparison.task.title} (points)"
-    figure = blank(name, height=96 + 34 * len(rows))
+    labels = [wrapped(row.label) for row in rows]
+    figure = blank(name, height=96 + rows_high(labels, least=34))
     for place, row in enumerate(rows):
         style, mean, known = look[row.label], 100 * (row.difference or 0), row.low is not None
         low, high = (mean if bound is None else 100 * bound for bound in (row.low, row.high))
@@ -116,14 +124,14 @@ def differences(comparison: Comparison) -> go.Figure | None:
                 "thickness": 2,
                 "width": 5,
             },
-            customdata=[[escape(row.label), escape(row.baseline or ""), bounds]],
+            customdata=[[escaped(row.label), escaped(row.baseline or ""), bounds]],
             hovertemplate="%{customdata[0]}<br>%{x:+.2f} to %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         )
     figure.add_vline(0, line={"color": GREY, "dash": "dot", "width": 1.25}, layer="below")
     figure.update_yaxes(
         range=[len(rows) - 0.5, -0.5],
         tickvals=[*range(len(rows))],
-        ticktext=[wrapped(row.label) for row in rows],
+        ticktext=labels,
         showgrid=False,
     )
     return figure.update_layout(showlegend=False)
@@ -157,7 +165,7 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
             mode="markers",
             marker={"color": look[row.label].colour, "size": 11},
             error_y={"array": [spread], "visible": row.seeds > 1, "thickness": 1.5, "width": 4},
-            customdata=[[escape(row.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
+            customdata=[[escaped(row.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
             hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<br>%{x:.3g} · 10¹²<extra></extra>",
         )
     places = ticks(min(costs), max(costs))
@@ -195,9 +203,12 @@ def learning_curves(comparison: Comparison) -> go.Figure:
     name = f"val/{task.score}"
     if all(name in row for run in comparison.runs for row in run.rows):
         figure = blank("epoch", f"validation {task.title} (%)")
-        late = [row[name] for run in comparison.runs for row in run.rows[run.epochs // 4 :]]
-        figure.update_yaxes(range=[100 * min(late) - 0.5, 100 * max(late) + 0.5])
-        return curves(figure, comparison, lambda row: 100 * row[name])
+        curves(figure, comparison, lambda row: 100 * row[name])
+        late = [
+            y for trace in figure.data for x, y in zip(trace.x, trace.y) if x > max(trace.x) // 4
+        ]
+        room = 0.05 * (max(late) - min(late)) or 0.5
+        return figure.update_yaxes(range=[min(late) - room, max(late) + room])
     figure = blank("epoch", "training loss, sum of all terms")
     return curves(figure, comparison, lambda row: sum(row[name] for name in terms(row)))
 
@@ -233,7 +244,7 @@ def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
     epochs = [*range(1, group.runs[0].epochs + 1)]
     mean = [fmean(values) for values in zip(*table)]
     spread = [stdev(values) if len(values) > 1 else 0.0 for values in zip(*table)]
-    name = escape(group.label)
+    name = escaped(group.label)
     shared = {"legendgroup": group.label, "mode": "lines" if len(epochs) > 1 else "markers"}
     band = go.Scatter(
         x=epochs + epochs[::-1],
@@ -261,7 +272,7 @@ def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
             y=values,
             line={"color": style.tint(0.3), "width": 0.75},
             showlegend=False,
-            customdata=[[escape(str(run.path))]] * len(epochs),
+            customdata=[[escaped(str(run.path))]] * len(epochs),
             hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}<extra></extra>",
             **shared,
         )
@@ -270,25 +281,36 @@ def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
     return [band, centre, *seeds]
 
 
+def rows_high(labels: Sequence[str], least: int) -> int:
+    """Pixels for a row a label, each high enough for the lines of the longest."""
+    lines = max(1 + label.count("<br>") for label in labels)
+    return max(least, 20 * lines) * len(labels)
+
+
 def wrapped(label: str) -> str:
     """A label in short lines, escaped for Plotly."""
-    return "<br>".join(map(escape, wrap(label, 20)))
+    return "<br>".join(map(escaped, wrap(label, 20)))
+
+
+def escaped(text: str) -> str:
+    """A text as Plotly shows it: it reads tags, but knows no `&quot;`."""
+    return escape(text, quote=False)
 
 
 def blank(x: str, y: str = "", height: int = 420, title: str = "") -> go.Figure:
     """An empty figure in the house style, on whatever paper lies beneath."""
-    figure, font = go.Figure(), {"family": "system-ui, sans-serif", "size": 13}
+    figure = go.Figure()
     figure.update_layout(
-        title={"text": escape(title), "x": 0, "xref": "paper", "font": {"size": 14}},
+        title={"text": escaped(title), "x": 0, "xref": "paper", "font": {"size": 14}},
         template="none",
         height=height,
         margin={"l": 8, "r": 12, "t": 34 if title else 8, "b": 8},
-        font=font,
+        font=FONT,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"align": "left", "namelength": -1},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     axis = {"automargin": True, "gridcolor": FAINT, "linecolor": FAINT, "zeroline": False}
-    figure.update_xaxes(title={"text": x, "standoff": 10, "font": font}, showline=True, **axis)
-    return figure.update_yaxes(title={"text": y, "standoff": 12, "font": font}, **axis)
+    figure.update_xaxes(title={"text": x, "standoff": 10, "font": FONT}, showline=True, **axis)
+    return figure.update_yaxes(title={"text": y, "standoff": 12, "font": FONT}, **axis)

@@ -4,14 +4,13 @@ Plotly reads a little HTML in every text, so whatever a user has named is escape
 """
 
 from collections.abc import Sequence
-from html import escape
 from itertools import cycle
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from cohobate.analysis import matrices, precision
-from cohobate.analysis.figures import DASHES, FAINT, GREY, Style, blank, wrapped
+from cohobate.analysis.figures import DASHES, FAINT, FONT, GREY, Style, blank, escaped, wrapped
 from cohobate.analysis.heads import STUDENT
 from cohobate.analysis.portrait import Analysis, Histogram, Portrait
 
@@ -104,11 +103,12 @@ def reliability(portrait: Portrait, style: Style) -> go.Figure:
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip"
     )
+    below = {"text": "images (%)", "standoff": 12, "font": FONT}
     side = {"gridcolor": FAINT, "zeroline": False, "automargin": True}
     figure.update_layout(
         barmode="overlay",
-        yaxis={"domain": [0.36, 1], "range": [0, 1.02]},
-        yaxis2={"domain": [0, 0.24], "title": {"text": "images (%)"}, "nticks": 3, **side},
+        yaxis={"domain": [0.39, 1], "range": [0, 1.02]},
+        yaxis2={"domain": [0, 0.28], "title": below, "nticks": 3, **side},
     )
     return figure.update_xaxes(anchor="y2", range=[0, 1.01])
 
@@ -196,16 +196,19 @@ def robustness(analysis: Analysis) -> go.Figure:
                 line={"color": style.colour, "dash": dash, "width": 2},
                 marker={"size": 7, "symbol": symbols[style.stroke]},
                 legendgroup=label,
-                customdata=[[escape(label), attack]] * len(values),
+                customdata=[[escaped(label), attack]] * len(values),
                 hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{x:.3g}/255: %{y:.2f} %<extra></extra>",
             )
     return figure.update_yaxes(rangemode="tozero")
 
 
 def heads(portrait: Portrait, style: Style) -> go.Figure:
-    """A bar for the accuracy of each head on upright images; a diamond for that of class and rotation."""
+    """A bar for the accuracy of each head on upright images, which stands at the right end of its line.
+
+    A diamond is the accuracy of telling class and rotation at once.
+    """
     scores = portrait.heads
-    names = [escape(score.name) for score in scores]
+    names = [escaped(score.name) for score in scores]
     figure = blank("accuracy (%)", height=70 + 26 * len(scores))
     main = [score.name == STUDENT for score in scores]
     figure.add_bar(
@@ -213,10 +216,16 @@ def heads(portrait: Portrait, style: Style) -> go.Figure:
         x=[100 * score.accuracy for score in scores],
         orientation="h",
         marker={"color": [style.tint(0.9 if each else 0.4) for each in main]},
-        text=[f"{100 * score.accuracy:.1f}" for score in scores],
-        textposition="outside",
-        cliponaxis=False,
         hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+    )
+    figure.add_scatter(
+        y=names,
+        x=[128] * len(names),
+        mode="text",
+        text=[f"{100 * score.accuracy:.1f}" for score in scores],
+        textposition="middle left",
+        cliponaxis=False,
+        hoverinfo="skip",
     )
     joint = [(name, s.joint) for name, s in zip(names, scores) if s.joint is not None]
     if joint:
@@ -234,4 +243,4 @@ def heads(portrait: Portrait, style: Style) -> go.Figure:
         )
     figure.update_layout(margin_l=92)  # that panels have their bars below each other
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=False)
-    return figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100])
+    return figure.update_xaxes(range=[0, 128], tickvals=[0, 25, 50, 75, 100])

@@ -4,12 +4,11 @@ Plotly reads a little HTML in every text, so whatever a user has named is escape
 """
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
-from cohobate.analysis.figures import blank, wrapped
+from cohobate.analysis.figures import blank, escaped, rows_high, wrapped
 from cohobate.analysis.portrait import Portrait
 from cohobate.analysis.similarity import Similarity
 from cohobate.analysis.softness import Softness
@@ -51,7 +50,7 @@ def confusion(portrait: Portrait, names: Sequence[str]) -> go.Figure:
     )
     axis: dict[str, Any] = {"type": "category", "showgrid": False, "ticks": ""}
     axis |= {"showticklabels": named, "tickfont": {"size": 11}}
-    axis |= {"tickvals": full, "ticktext": [escape(shorten(name)) for name in names]}
+    axis |= {"tickvals": full, "ticktext": [escaped(shorten(name)) for name in names]}
     figure.update_xaxes(tickangle=-90 if max(map(len, names)) > 2 else 0, **axis)
     return figure.update_yaxes(autorange="reversed", **axis)
 
@@ -95,10 +94,7 @@ def softness(portraits: Sequence[Portrait]) -> dict[str, go.Figure]:
 def _softness(pairs: Sequence[tuple[str, Softness]], name: str) -> go.Figure:
     labels = [wrapped(label) for label, _ in pairs]
     table = [getattr(found, name) for _, found in pairs]
-    figure = blank(
-        "temperature",
-        height=90 + max(34, 20 * max(1 + text.count("<br>") for text in labels)) * len(labels),
-    )
+    figure = blank("temperature", height=90 + rows_high(labels, least=34))
     figure.add_heatmap(
         z=table,
         x=[f"{t:g}" for t in pairs[0][1].temperatures],

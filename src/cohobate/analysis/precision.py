@@ -1,14 +1,13 @@
 """Precision over recall: a line a class, and their mean."""
 
 from collections.abc import Sequence
-from html import escape
 from statistics import fmean
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 
-from cohobate.analysis.figures import DASHES, GREY, Style, blank, looks, wrapped
+from cohobate.analysis.figures import DASHES, GREY, Style, blank, escaped, looks, wrapped
 from cohobate.analysis.paper import plain
 
 NAMED = 10
@@ -60,7 +59,7 @@ def interactive(curves: Sequence[Sequence[float]], names: Sequence[str]) -> go.F
                 "dash": DASHES[line.style.stroke],
                 "width": 1 if line.faint else 2.25,
             },
-            hovertemplate=f"{escape(line.name)}<br>recall %{{x:.2f}}: %{{y:.3f}}<extra></extra>",
+            hovertemplate=f"{escaped(line.name)}<br>recall %{{x:.2f}}: %{{y:.3f}}<extra></extra>",
         )
     return figure.update_xaxes(range=[0, 1.01]).update_yaxes(range=[0, 1.02])
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from html import escape
 from itertools import product
 from math import prod
 from pathlib import PurePath
@@ -16,11 +15,14 @@ from plotly.subplots import make_subplots
 from cohobate.analysis.cautions import LENGTH
 from cohobate.analysis.comparison import Comparison, Row, ahead, percent
 from cohobate.analysis.comparison import row as row_of
-from cohobate.analysis.figures import DASHES, blank, styles, wrapped
+from cohobate.analysis.figures import DASHES, FONT, blank, escaped, styles, wrapped
 from cohobate.analysis.groups import Group, baseline_of, differing, methods
 from cohobate.analysis.runs import shown
 
 Point = tuple[Group, Row]
+
+LINE, TITLE, UNDER = 44, 34, 110
+"""Pixels in a heat map: of a line of cells, for the title of a panel, and below all of them."""
 
 
 def figures(comparison: Comparison) -> dict[str, go.Figure]:
@@ -35,7 +37,7 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
         if len(points) < 2 or prod(map(len, values.values())) != len(points):
             continue
         if len(keys) > 1:
-            drawn[method] = heat_map(points, values, comparison.task.title)
+            drawn[method] = heat_map(points, values)
         elif len(points) > 2 and all(_is_number(value) for value in values[keys[0]]):
             drawn[method] = curve(points, keys[0], comparison)
     return drawn
@@ -56,17 +58,17 @@ def tuned(comparison: Comparison, keys: Sequence[str]) -> list[str]:
     told = []
     for points in varied:
         name = methods(points[0][0].settings)
-        names = ", ".join(key for key in keys if key in differing([g.settings for g, _ in points]))
+        names = [key for key in keys if key in differing([g.settings for g, _ in points])]
         if not _is_validated(points):
             told.append(
-                f"{name}: nothing was chosen among {len(points)} values of {names}: there are no"
-                " validation images for it, and the test images must not choose"
+                f"{name}: nothing was chosen among {len(points)} values of {', '.join(names)}: there"
+                " are no validation images for it, and the test images must not choose"
             )
             continue
         group, row = next(point for point in best if point in points)
         baselines = [own for own, _ in best if own.is_baseline and own.terms == group.terms]
         baseline = None if group.is_baseline else _nearest(group, baselines, comparison.groups)
-        values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in keys if k in names)
+        values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in names)
         spread = f" ± {percent(row.score_sd)}" if row.score_sd is not None else ""
         sentence = (
             f"{name}: validation chose {values} among {len(points)}, with {percent(row.last_val)} %"
@@ -90,7 +92,7 @@ def _nearest(own: Group, tuned: list[Group], every: list[Group]) -> Group | None
 def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figure:
     """The test score over the values of one setting; bars are ± one standard deviation."""
     points = sorted(points, key=lambda point: point[0].settings[key])
-    figure = blank(escape(key), f"test {comparison.task.title} (%)")
+    figure = blank(escaped(key), f"test {comparison.task.title} (%)")
     style = styles(comparison)[points[0][0].label]
     spread = [100 * (row.score_sd or 0) for _, row in points]
     figure.add_scatter(
@@ -100,17 +102,16 @@ def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figur
         mode="lines+markers",
         line={"color": style.colour, "dash": DASHES["solid"], "width": 2.25},
         marker={"size": 8},
-        customdata=[[escape(group.label), f"± {s:.2f} " if s else ""] for (group, _), s in zip(points, spread)],
+        customdata=[[escaped(group.label), f"± {s:.2f} " if s else ""] for (group, _), s in zip(points, spread)],
         hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<extra></extra>",
     )  # fmt: skip
     return figure.update_layout(showlegend=False)
 
 
-def heat_map(points: Sequence[Point], values: dict[str, list[Any]], title: str) -> go.Figure:
+def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure:
     """The test score over two settings, a panel for every combination of the others.
 
     values: the values of each setting, in the order of axes: across, down, then the panels'.
-    title: what the score is called.
     """
     (across, columns), (down, rows), *others = values.items()
     panels = list(product(*(choices for _, choices in others)))
@@ -121,9 +122,14 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]], title: str) 
     ]
     scores = [100 * row.score for _, row in points]
     titles = ["  ".join(f"{_last(k)} = {_short(v)}" for k, v in zip(names, p)) for p in panels]
+    high = len(panels) * (TITLE + LINE * len(rows))
     figure = make_subplots(
-        rows=len(panels), cols=1, subplot_titles=titles if others else None, vertical_spacing=0.35 / (1 + len(panels))
-    )  # fmt: skip
+        rows=len(panels),
+        cols=1,
+        shared_xaxes=True,
+        subplot_titles=titles if others else None,
+        vertical_spacing=TITLE / (high - TITLE),
+    )
     for number, table in enumerate(cells, start=1):
         figure.add_heatmap(
             z=[[100 * cell.score for cell in line] for line in table],
@@ -131,28 +137,29 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]], title: str) 
             y=[_short(value) for value in rows],
             text=[[_cell(cell) for cell in line] for line in table],
             texttemplate="%{text}",
-            hovertext=[[escape(cell.label) for cell in line] for line in table],
+            hovertext=[[escaped(cell.label) for cell in line] for line in table],
             hovertemplate="%{hovertext}<br>%{z:.2f} %<extra></extra>",
             colorscale=[[0, "rgba(0,114,178,0.06)"], [1, "rgba(0,114,178,0.62)"]],
             zmin=min(scores),
             zmax=max(scores),
-            showscale=number == 1,
-            colorbar={"title": {"text": f"{title} (%)"}, "thickness": 12, "outlinewidth": 0},
+            showscale=False,
             xgap=2,
             ygap=2,
             row=number,
             col=1,
         )
-    house = blank("", height=90 + len(panels) * (90 + 44 * len(rows)))
+    house = blank("", height=high + UNDER)
     figure.update_layout(
         {k: v for k, v in house.layout.to_plotly_json().items() if "axis" not in k}
     )
-    if others:
-        figure.update_layout(margin_t=34)  # for the first panel's title
+    figure.update_layout(margin_t=TITLE if others else 8)
+    figure.update_annotations(font=FONT)
     axis = {"type": "category", "automargin": True, "showgrid": False, "zeroline": False}
     figure.update_xaxes(**axis)
-    figure.update_yaxes(title={"text": wrapped(down)}, autorange="reversed", **axis)
-    return figure.update_xaxes(title={"text": escape(across)}, row=len(panels), col=1)
+    figure.update_yaxes(title={"text": wrapped(down), "font": FONT}, autorange="reversed", **axis)
+    return figure.update_xaxes(
+        title={"text": escaped(across), "font": FONT}, row=len(panels), col=1
+    )
 
 
 def _values(points: Sequence[Point], key: str) -> list[Any]:
@@ -184,10 +191,10 @@ def _cell(row: Row) -> str:
 
 
 def _last(key: str) -> str:
-    return escape(key.split(".")[-1])
+    return escaped(key.split(".")[-1])
 
 
 def _short(value: Any) -> str:
     """A value as a tick: a run file or folder by its last two names."""
     text = shown(value)
-    return escape("/".join(PurePath(text).parts[-2:]).removesuffix(".toml"))
+    return escaped("/".join(PurePath(text).parts[-2:]).removesuffix(".toml"))
