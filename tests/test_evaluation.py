@@ -117,11 +117,14 @@ def test_the_same_network_from_every_form(taught, evaluated, tmp_path, monkeypat
         assert found["network"] == str(source[0])
 
 
-def test_a_file_is_normalised_as_its_architecture_unless_told(taught, evaluated):
+def test_a_file_is_normalised_as_its_architecture_unless_told(taught, evaluated, cohobate):
     given = (taught / "moved/model.safetensors", "model.arch=cifar_resnet8", "data.name=digits")
     own = timm.create_model("cifar_resnet8").pretrained_cfg
     told = [f"model.{key}={list(own[key])}" for key in ("mean", "std")]
     assert evaluated(*given)["scores"] == evaluated(*given, *told)["scores"]
+    note = "does not tell how its images were made: 32 pixels, mean ["
+    assert cohobate("evaluate", *given, *told).out.count(note) == 1
+    assert note not in cohobate("evaluate", *given, *told, "data.size=32").out
 
 
 def test_other_data_is_served_at_the_size_of_the_network(taught, evaluated, tmp_path):

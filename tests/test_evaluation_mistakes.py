@@ -36,6 +36,8 @@ MISTAKES = {
     "shots": (["RUN", "--on", "digits", "--shots", "1,x"], "--shots 1,x should be whole numbers"),
     "no shots": (["RUN", "--on", "digits", "--shots", "0"], "--shots 0 should be 1 or more"),
     "many shots": (["RUN", "--on", "npz:THREE", "--shots", "9"], "--on npz:THREE: --shots 9 is more than class '2' has"),
+    "setting": (["RUN", "model.arch=resnet10t"], "takes no model.arch: the network stays as it is; settings of data, eval,"),
+    "setting of timm's": (["SEVEN", "data.name=digits", "optim.lr=1"], "SEVEN takes no optim.lr: the network stays as it is"),
     "on": (["RUN", "--on", "npz:nowhere"], "--on npz:nowhere: data.root=nowhere is not a folder"),
     "ood": (["RUN", "--ood", "digitz"], "--ood digitz: unknown dataset 'digitz': did you mean 'digits'"),
     "no ood": (["RUN", "--ood", "npz:EMPTY"], "holds 0 images and 0 labels"),
@@ -74,3 +76,4 @@ def test_a_mistake_is_one_sentence(taught, cohobate, tmp_path, mistake):
     assert ran.err.startswith("cohobate: ")
     assert len(ran.err.splitlines()) == 1
     assert words in ran.err
+    assert "test: 599 images" not in ran.out or mistake == "no numbers"  # told before the work

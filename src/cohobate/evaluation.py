@@ -19,6 +19,7 @@ from cohobate.analysis import detection, scoring, stress
 from cohobate.analysis.detection import Detection
 from cohobate.analysis.embedding import outputs
 from cohobate.analysis.few_shot import FewShot, few_shot
+from cohobate.analysis.few_shot import check as check_shots
 from cohobate.analysis.fidelity import Fidelity, fidelity
 from cohobate.analysis.robustness import accuracies
 from cohobate.analysis.scoring import ClassScores
@@ -159,8 +160,11 @@ def evaluate(
     split, shown = trained.split(wanted.split), build.shown(trained.config)
     if not TASKS[trained.config.task].answers:
         return _scored(source, trained, wanted, shown, display)
+    if note := _assumed(source, trained, overrides):
+        display.say(note)
     teacher = _teacher(trained, wanted.teacher)
     others = {name: _other(name, split, trained.data.size) for name in wanted.ood}
+    on = {name: _on(name, trained.network, wanted) for name in wanted.on}
     corrupted = wanted.corrupted and Corrupted(
         wanted.corrupted, trained.data.classes, trained.data.size
     )
@@ -188,7 +192,7 @@ def evaluate(
             name: detection.detect(logits, stand.logits(name, each))
             for name, each in others.items()
         },
-        on={name: _on_another(stand, name, wanted) for name in wanted.on},
+        on={name: _on_another(stand.network, each, wanted) for name, each in on.items()},
         classes=scoring.by_class(logits, targets, trained.data.classes),
         confusion=scoring.confusion(logits, targets).tolist(),
     )
@@ -273,15 +277,38 @@ def _robustness(stand: Stand, split: Split, wanted: Wanted) -> Robustness | None
     )
 
 
-def _on_another(stand: Stand, name: str, wanted: Wanted) -> OnAnother:
+def _assumed(source: str, trained: Trained, overrides: Sequence[str]) -> str:
+    """How images are shown to the network of a checkpoint file, which does not tell; "" where all is given."""
+    given = {setting.partition("=")[0].strip() for setting in overrides}
+    if not trained.run.path.is_file() or given >= {"data.size", "model.mean", "model.std"}:
+        return ""
+    mean, std = (
+        [round(each, 3) for each in trained.network.get_buffer(name).flatten().tolist()]
+        for name in ("mean", "std")
+    )
+    return (
+        f"{source} does not tell how its images were made: {trained.data.size} pixels, mean {mean}"
+        f" and standard deviation {std} are taken, unless data.size, model.mean and model.std say"
+        " otherwise"
+    )
+
+
+def _on(name: str, network: Classifier, wanted: Wanted) -> linear.Other:
+    """Another data set, of enough images for all shots. Raises ValueError."""
     with _named("--on", name):
-        found = linear.seen(stand.network, _settings(name))
-        classes = found.data.classes
-        few = [
-            few_shot(found.train, found.test, shots, wanted.draws, classes)
-            for shots in wanted.shots
-        ]
-        return OnAnother(linear.scores(found), few)
+        other = linear.other(network, _settings(name))
+        for shots in wanted.shots:
+            check_shots(other.data.train.targets, shots, other.data.classes)
+        return other
+
+
+def _on_another(network: Classifier, other: linear.Other, wanted: Wanted) -> OnAnother:
+    found = linear.seen(network, other)
+    few = [
+        few_shot(found.train, found.test, shots, wanted.draws, found.data.classes)
+        for shots in wanted.shots
+    ]
+    return OnAnother(linear.scores(found), few)
 
 
 def _other(name: str, own: Split, size: int) -> Split:

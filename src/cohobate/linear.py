@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -99,20 +100,36 @@ def opened(source: Source, overrides: Sequence[Override]) -> Seen:
     """
     if source.path and source.path.is_file():
         config = settled(overrides, OF_FILES)
-        return _seen(*open_file(source.path, config), config)
-    return seen(named_network(str(source.path or source.name)), overrides)
+        network, data = open_file(source.path, config)
+        return seen(network, Other(_tested(data), config))
+    network = named_network(str(source.path or source.name))
+    return seen(network, other(network, overrides))
 
 
-def seen(network: Classifier, overrides: Sequence[Override]) -> Seen:
-    """What a network makes of the data that the settings name. Raises ValueError."""
+class Other(NamedTuple):
+    """Another data set, and the settings of an evaluation on it."""
+
+    data: ImageSet
+    config: RunConfig
+
+
+def other(network: Classifier, overrides: Sequence[Override]) -> Other:
+    """The data that the settings name, at the size that the network takes. Raises ValueError."""
     config = _sized(settled(overrides), network)
-    return _seen(network, build.load_data(config), config)
+    return Other(_tested(build.load_data(config)), config)
 
 
-def _seen(network: Classifier, data: ImageSet, config: RunConfig) -> Seen:
-    """The features of the data. Raises ValueError where there is none to test on."""
+def _tested(data: ImageSet) -> ImageSet:
+    """The data. Raises ValueError where there is none to test on."""
     if data.test is None:
         raise ValueError(f"{data.name} has no test split to score on")
+    return data
+
+
+def seen(network: Classifier, other: Other) -> Seen:
+    """The features of another data set."""
+    data, config = other
+    assert data.test is not None, "it is loaded for its test split"
     network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     train, test = (features(network, split, config, data.size) for split in (data.train, data.test))
     return Seen(data, config, train, test)

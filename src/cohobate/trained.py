@@ -23,6 +23,8 @@ from cohobate.teachers import TIMM
 from cohobate.weights import load_checkpoint, load_classifier, load_network, load_timm
 
 SPLITS = ("train", "val", "test")
+TAKEN = ("data", "eval", "seed", "deterministic")
+"""The settings that a look at a network takes; what it is and how it was trained stays as it is."""
 LOCAL = "local-dir:"
 """What timm writes before a folder that holds a network."""
 
@@ -74,11 +76,13 @@ def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
 
     overrides: settings such as `data.root=…`, for other data of the same classes; `data.name=X` puts
         the defaults in the place of the whole [data] table, cuts for training included.
-    Raises ValueError where the folder holds no trained network, or the data is not the run's.
+    Raises ValueError where the folder holds no trained network, the data is not the run's, or a
+    setting has no effect.
     """
     run = RunDir(folder)
     if not run.config.is_file():
         raise ValueError(f"{run.path} is no run folder: it holds no config.toml")
+    _check_taken(str(run.path), overrides, TAKEN)
     table = settings.read(run.config)
     if any(setting.partition("=")[0].strip() == "data.name" for setting in overrides):
         table["data"] = {}
@@ -98,11 +102,14 @@ def open_network(source: str, overrides: Sequence[str] = ()) -> Trained:
         without `local-dir:` before it; a checkpoint file, whose network `model.arch` names.
     overrides: settings; what is no run needs `data.name`. Images are served at the size that the
         network was trained at; for a checkpoint file, which does not tell it, at the data's own.
-    Raises ValueError where there is no network, or the data has other classes.
+    Raises ValueError where there is no network, the data has other classes, or a setting has no
+    effect.
     """
     path = Path(source.removeprefix(LOCAL))
     if (path / "config.toml").is_file():
         return reopen(path, overrides)
+    own = ("model",) if path.is_file() else ()
+    _check_taken(source, overrides, (*TAKEN, "precision", *own))
     config = settings.parse(settings.override({}, overrides), source)
     if not (source.startswith(TIMM) or path.is_file() or (path / "config.json").is_file()):
         raise ValueError(
@@ -121,6 +128,17 @@ def open_network(source: str, overrides: Sequence[str] = ()) -> Trained:
         data = _data(config, network)
     check_classes(source, network, data)
     return Trained(RunDir(path), config, network, data)
+
+
+def _check_taken(source: str, overrides: Sequence[str], taken: Sequence[str]) -> None:
+    """Raises ValueError for a setting that is not, or is in no table, of those `taken`."""
+    for setting in overrides:
+        key = setting.partition("=")[0].strip()
+        if key.partition(".")[0] not in taken:
+            raise ValueError(
+                f"{source} takes no {key}: the network stays as it is; settings of"
+                f" {', '.join(taken)} are taken"
+            )
 
 
 def named_network(source: str) -> Classifier:

@@ -43,6 +43,17 @@ class FewShot:
         return stdev(self.top1[name]) if len(self.top1[name]) > 1 else None
 
 
+def check(targets: Tensor, shots: int, names: Sequence[str]) -> None:
+    """Raises ValueError where a class has fewer than `shots` images among those of classes (N,)."""
+    counts = torch.bincount(targets.cpu(), minlength=len(names))
+    fewest = int(counts.argmin())
+    if shots > counts[fewest]:
+        raise ValueError(
+            f"--shots {shots} is more than class {names[fewest]!r} has: choose at most"
+            f" {int(counts[fewest])}"
+        )
+
+
 def few_shot(
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
@@ -56,13 +67,7 @@ def few_shot(
     Raises ValueError where a class has fewer training images.
     """
     features, targets = train
-    counts = torch.bincount(targets.cpu(), minlength=len(names))
-    fewest = int(counts.argmin())
-    if shots > counts[fewest]:
-        raise ValueError(
-            f"--shots {shots} is more than class {names[fewest]!r} has: choose at most"
-            f" {int(counts[fewest])}"
-        )
+    check(targets, shots, names)
     known, unknown = (
         F.normalize(each.float(), dim=1).cpu().numpy() for each in (features, test[0])
     )
