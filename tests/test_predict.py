@@ -111,15 +111,17 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(network, photos, coho
     (photos / "notes.txt").write_text("no image")
     (photos / "gone.png").symlink_to(photos / "nothing")
     ran = cohobate(
-        "predict", network, photos, photos / "notes.txt", "--out", tmp_path / "p.csv",
-        "eval.batch_size=2",
+        "predict", network, photos, photos / "notes.txt", "nowhere.png",
+        "--out", tmp_path / "p.csv", "eval.batch_size=2",
     )  # fmt: skip
     assert ran.code == 1
     assert len(read(tmp_path / "p.csv")) == 3
     *named, count = ran.err.splitlines()
-    assert [name for name in ("cut.png", "gone.png", "notes.txt") if name not in ran.err] == []
-    assert len(named) == 3
-    assert count == "cohobate: 3 of 6 files cannot be read"
+    bad = ("cut.png", "gone.png", "notes.txt", "nowhere.png")
+    assert [name for name in bad if name not in ran.err] == []
+    assert "image nowhere.png cannot be read: No such file or directory" in ran.err
+    assert len(named) == 4
+    assert count == "cohobate: 4 of 7 files cannot be read"
 
 
 def test_every_kind_of_image_is_seen_as_training_sees_it(network, cohobate, tmp_path):

@@ -171,15 +171,16 @@ def _places(files: Sequence[Path], out: Path) -> dict[Path, Path]:
 def find(given: Sequence[Path]) -> list[Path]:
     """The files among `given`, and the images in the folders among it and below; each once.
 
-    Raises ValueError for a path that is not there, for a folder without images, and for no path.
+    A file that is not there is among them, for whoever reads it to say so, as long as another path is.
+    Raises ValueError where none is there, for a folder without images, and for no path.
     """
     if not given:
         raise ValueError("which images? name files, or folders to search for them")
+    if not any(path.exists() for path in given):
+        raise ValueError(f"there is no file or folder {', '.join(map(str, given))}")
     files = list[Path]()
     for path in given:
         if not path.is_dir():
-            if not path.exists():
-                raise ValueError(f"there is no file or folder {path}")
             files.append(path)
             continue
         there = [Path(at, name) for at, _, names in _walk(path) for name in names]

@@ -172,6 +172,13 @@ def test_truncated_files_are_named(save, truncate, suffix):
         read(bad, 32)
 
 
+def test_a_truncated_photograph_is_told_of_without_the_source_of_its_decoder(save, truncate):
+    bad = truncate(save(picture(0, 200, 200), "bad.jpg"))
+    with pytest.raises(BadImage) as caught:
+        read(bad, 200)  # at its own size, which another decoder does
+    assert str(caught.value) == f"image {bad} cannot be read: image file is truncated or damaged"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(b"", "not an image"), (b"hello", "not an image"), (None, "No such file")],

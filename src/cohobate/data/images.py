@@ -102,7 +102,10 @@ def _parts_of_jpeg(path: Path, boxes: list[list[float]], size: int) -> Tensor:
 
     Boxes are rounded to whole pixels.
     """
-    pixels: Any = decode_jpeg(read_file(str(path)), ImageReadMode.RGB)
+    try:
+        pixels: Any = decode_jpeg(read_file(str(path)), ImageReadMode.RGB)
+    except RuntimeError as error:  # which names a place in torchvision's source
+        raise OSError("image file is truncated or damaged") from error
     views = torch.empty(len(boxes), 3, size, size, dtype=torch.uint8)
     for view, box in zip(views, boxes):
         left, top, wide, high = (max(round(edge), low) for edge, low in zip(box, (0, 0, 1, 1)))
@@ -161,7 +164,8 @@ def reading(path: Path) -> Iterator[None]:
     except Image.UnidentifiedImageError as error:
         raise BadImage(path, "it is not an image of a known format") from error
     except Exception as error:
-        raise BadImage(path, str(error) or type(error).__name__) from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadImage(path, reason) from error
 
 
 def or_fault(make: Callable[[], T]) -> T | BadImage:
