@@ -131,11 +131,11 @@ def test_the_card_says_how_the_network_was_made_and_what_it_scores(run, cohobate
 def test_the_card_holds_the_row_of_a_comparison(run, cohobate, tmp_path):
     for method in ("supervised", "label_smoothing"):
         for seed in (0, 1):
-            name = f"study/runs/{method}/seed{seed}"
+            name = f"elsewhere/{method}/seed{seed}"
             run(f"method.name={method}", f"seed={seed}", name=name)
-    folders = sorted((tmp_path / "study/runs").glob("*/*"))
+    folders = sorted((tmp_path / "elsewhere").glob("*/*"))
     assert cohobate("compare", *folders, "--out", tmp_path / "study").code == 0
-    mine = tmp_path / "study/runs/label_smoothing/seed1"
+    mine = tmp_path / "elsewhere/label_smoothing/seed1"
     ran = cohobate("export", mine, "--format", "torch-export", "--table", tmp_path / "study")
     assert ran.code == 0, ran.err
     lines = (tmp_path / "study/comparison.md").read_text().splitlines()
@@ -151,6 +151,11 @@ def test_the_card_holds_the_row_of_a_comparison(run, cohobate, tmp_path):
     assert ran.code == 2
     assert "compares other runs" in ran.err
     assert "holds no runs" in cohobate("export", mine, *given, other).err
+    shutil.rmtree(folders[0])
+    assert (
+        f"compares {folders[0]}, which is not"
+        in cohobate("export", mine, *given, tmp_path / "study").err
+    )
 
 
 def test_a_network_made_ready_for_speed_is_exported_as_it_is():

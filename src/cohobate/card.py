@@ -1,5 +1,6 @@
 """The card of an exported network: what it is, how it was trained, what it scores, how it is loaded."""
 
+import json
 import re
 from collections.abc import Sequence
 from html import escape
@@ -45,7 +46,7 @@ Row = tuple[list[str], list[str]]
 def row(run: Run, table: Path | None) -> Row:
     """What a run scored at its last epoch; or the row of its kind in a comparison, over all seeds.
 
-    table: the folder of a comparison, with its runs in `runs/METHOD/seedK`.
+    table: the folder of a comparison, whose `comparison.json` names its runs.
     Raises ValueError where the run has not finished, or the comparison has no row for it.
     """
     if not run.finished:
@@ -55,15 +56,30 @@ def row(run: Run, table: Path | None) -> Row:
     if table is None:
         found = scores(run)
         return [*found], [number(name, value) for name, value in found.items()]
-    runs = [path.parent for path in sorted(table.glob("runs/*/*/config.toml"))]
-    if not runs:
-        raise ValueError(f"--table {table} holds no runs: give the --out of a `cohobate compare`")
-    found = comparison.compare(runs)
+    found = comparison.compare(_compared(table))
     columns = tables.columns(found)
     for group, cells in zip(found.groups, tables.cells(found, columns)):
         if group.settings == run.settings:
             return tables.headings(columns), cells
     raise ValueError(f"--table {table} compares other runs than {run.path}: their settings differ")
+
+
+def _compared(table: Path) -> list[Path]:
+    """The folders of the runs of a comparison. Raises ValueError where it names none, or one is gone."""
+    try:
+        named = json.loads((table / "comparison.json").read_text(encoding="utf-8"))["runs"]
+        runs = [Path(folder) for folders in named.values() for folder in folders]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(
+            f"--table {table} holds no runs, as comparison.json names them: give the --out of a"
+            " `cohobate compare`"
+        ) from None
+    if gone := [run for run in runs if not run.is_dir()]:
+        raise ValueError(
+            f"--table {table} compares {gone[0]}, which is not there: export from the folder in which"
+            " `cohobate compare` was run"
+        )
+    return runs
 
 
 def scores(run: Run) -> dict[str, float]:

@@ -212,10 +212,11 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    """The rows in raw numbers, and all that is said of them."""
+    """The rows in raw numbers, the folders of their runs, and all that is said of them."""
     table = {
         "budget": comparison.budget or None,
         "rows": raw(comparison),
+        "runs": {each.label: [str(run.path) for run in each.runs] for each in comparison.groups},
         "findings": comparison.findings,
         "tuned": comparison.tuned,
         "warnings": comparison.warnings,
