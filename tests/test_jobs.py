@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from cohobate import study
 from cohobate.display import Lines
-from cohobate.jobs import Job, side_by_side
+from cohobate.jobs import Job, Relay, side_by_side
 from places import SMOKE
 
 TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16", "compile=false"]
@@ -76,6 +77,16 @@ def test_a_signal_stops_all_and_keeps_their_checkpoints(tmp_path):
         rows = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         assert 0 < len(rows) < 500
         assert not (folder / "model.safetensors").exists()
+
+
+def test_a_run_whose_parent_was_killed_tells_nobody(tmp_path):
+    heard, tells = Pipe(duplex=False)
+    relay = Relay(tells)
+    relay.say("one")
+    assert heard.recv() == ("say", "one")
+    heard.close()
+    relay.say("two")
+    relay.begin(1, 3, 0, 10)
 
 
 @pytest.mark.slow

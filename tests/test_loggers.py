@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 
+from cohobate import loggers
 from cohobate.config import RunConfig
 from cohobate.loggers import LOGGERS, Loggers
 from cohobate.rundir import RunDir
@@ -197,6 +198,17 @@ def test_mlflow_keeps_a_run_where_it_was_begun(smoke, monkeypatch, tmp_path):
     assert [*(tmp_path / "there").iterdir()] == []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     assert_told("mlflow", tmp_path / "run")
+
+
+def test_mlflow_without_a_database_says_where_it_keeps_a_run(monkeypatch, tmp_path):
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    begun = loggers.MLflow(RunDir(tmp_path), {"seed": 1})
+    begun.end(done=True)
+    assert begun.place.startswith(f"{(tmp_path / 'mlruns').as_uri()} for want of sqlalchemy, run ")
+    assert [*(tmp_path / "mlruns").glob("*/*/params/seed")]
 
 
 def test_a_store_that_is_not_there_harms_no_training_and_is_told_later(

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from pathlib import Path
@@ -137,7 +138,13 @@ def _work(
         end = ("stopped", "")
     except Exception as error:
         end = ("failed", sentence_of(error)[0])
-    tells.send(("end", *end))
+    _tell(tells, "end", *end)
+
+
+def _tell(tells: Any, *news: Any) -> None:
+    """Sends news to the parent; to none, where that was killed."""
+    with suppress(ConnectionError):
+        tells.send(news)
 
 
 def _end_with_parent() -> None:
@@ -157,13 +164,13 @@ class Relay(Lines):
 
     def begin(self, epoch: int, epochs: int, done: int, steps: int) -> None:
         super().begin(epoch, epochs, done, steps)
-        self.tells.send(("epochs", epoch, epochs, ""))
+        _tell(self.tells, "epochs", epoch, epochs, "")
 
     def end(self, row: Row) -> None:
-        self.tells.send(("epochs", row["epoch"] + 1, self.epochs, summary(row, self.epochs)))
+        _tell(self.tells, "epochs", row["epoch"] + 1, self.epochs, summary(row, self.epochs))
 
     def say(self, sentence: str) -> None:
-        self.tells.send(("say", sentence))
+        _tell(self.tells, "say", sentence)
 
 
 class Board:

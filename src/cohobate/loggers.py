@@ -127,7 +127,8 @@ class MLflow:
             for first in range(0, len(values), 100):  # as many as a call may hold
                 self.client.log_batch(own["run"], params=values[first : first + 100])
             _remember(run, "mlflow", own)
-        self.run, self.place = own["run"], f"{store}, run {own['run']}"
+        lacks = " for want of sqlalchemy" if _is_bare() and store.startswith("file:") else ""
+        self.run, self.place = own["run"], f"{store}{lacks}, run {own['run']}"
         self.client.update_run(self.run, status="RUNNING")
         self.known = {
             name: {metric.step for metric in self.client.get_metric_history(self.run, name)}
@@ -228,7 +229,12 @@ def _store(own: dict[str, str]) -> str:
     if own:
         return own["store"]
     database = uri.startswith("sqlite:")
-    return Path("mlruns").absolute().as_uri() if database and not find_spec("sqlalchemy") else uri
+    return Path("mlruns").absolute().as_uri() if database and _is_bare() else uri
+
+
+def _is_bare() -> bool:
+    """Whether MLflow keeps runs in a folder as it lacks what a database needs."""
+    return "MLFLOW_TRACKING_URI" not in os.environ and not find_spec("sqlalchemy")
 
 
 def _remembered(run: RunDir, name: str) -> dict[str, str]:
