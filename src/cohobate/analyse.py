@@ -59,7 +59,7 @@ def analyse(
         raise ValueError(
             f"--only {','.join(wanted.only)}: of task={task} there are {', '.join(sections)}"
         )
-    comparison, undone = compared(sitters)
+    comparison, twins = compared(sitters)
     found = Analysis(
         data=sitters[0].run.settings["data.name"],
         split=wanted.split,
@@ -67,7 +67,7 @@ def analyse(
         styles=run_styles(sitters, comparison),
         temperatures=list(wanted.temperatures),
         pgd_steps=robustness.STEPS,
-        left_out=left_out + undone if wanted.wants("curves") else left_out,
+        left_out=left_out + twins if wanted.wants("curves") else left_out,
     )
     trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
     if trained and task in VIEWS:

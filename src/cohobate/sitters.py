@@ -46,6 +46,11 @@ def open_runs(
     notes: list[str] = []
     first: Trained | None = None
     for run, name in zip(runs, labels(runs)):
+        if not run.finished:
+            notes.append(
+                f"{run.path} is not done: {len(run.rows)} of {run.epochs} epochs, so it has no"
+                " learning curve, and what else is said of it is of the weights in its folder"
+            )
         if not RunDir(run.path).model.is_file():
             sitters.append(Sitter(name, run))
             notes.append(
@@ -104,7 +109,7 @@ def _apart(names: list[str], marks: list[str]) -> list[str]:
 
 
 def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
-    """The runs that are done side by side, those that differ in seed only as one; and what was left out.
+    """The runs that are done side by side, those that differ in seed only as one; and those there twice.
 
     None where no run is done.
     """
@@ -113,10 +118,8 @@ def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
     for sitter in sitters:
         run = sitter.run
         if not run.finished:
-            notes.append(
-                f"{run.path}: {len(run.rows)} of {run.epochs} epochs, so no learning curve"
-            )
-        elif (place := repr((run.settings, run.seed))) in kept:
+            continue
+        if (place := repr((run.settings, run.seed))) in kept:
             twin = kept[place].run.path
             notes.append(f"{run.path} is the run of {twin} once more, so it has no learning curve")
         else:

@@ -246,14 +246,25 @@ def test_confusion_shows_shares_of_rows_and_counts(analysis):
     assert figure["data"][0]["x"][29] == "class 29"  # on hover
 
 
+def test_names_with_quotation_marks_are_shown_with_them(analysis):
+    """Plotly knows no `&quot;`."""
+    names = ['a&b "q"', "it's", "<i>"]
+    axis = matrices.confusion(analysis.portraits[0], names).layout.xaxis
+    assert list(axis.ticktext) == ['a&amp;b "q"', "it's", "&lt;i&gt;"]
+    assert list(axis.tickvals) == list(axis.ticktext)
+
+
 def test_a_page_of_too_many_classes_has_no_matrix(analysis):
     many = replace(analysis, names=["x"] * (matrices.MOST + 1))
     assert not [name for name in gallery.figures(many) if name.startswith("confusion")]
 
 
 def test_heads_are_bars_and_their_rotations_diamonds(analysis):
-    bars, diamonds = gallery.heads(analysis.portraits[0], looks(["kd"])["kd"]).to_dict()["data"]
+    figure = gallery.heads(analysis.portraits[0], looks(["kd"])["kd"]).to_dict()
+    bars, numbers, diamonds = figure["data"]
     assert list(zip(bars["y"], bars["x"])) == [("head 1", 25), ("network", 50)]
+    assert list(zip(numbers["y"], numbers["text"])) == [("head 1", "25.0"), ("network", "50.0")]
+    assert min(numbers["x"]) > 100  # where no diamond is
     assert list(zip(diamonds["y"], diamonds["x"])) == [("head 1", 12.5)]
 
 
@@ -275,6 +286,10 @@ def test_what_is_not_wanted_is_not_drawn(analysis, tmp_path):
     ])  # fmt: skip
     assert list(gallery.figures(bare)) == ["confusion-0", "confusion-1"]
     assert [path.stem for path in prints.write_figures(bare, tmp_path)] == ["confusion"]
+    (tmp_path / "mine.png").write_bytes(prints.write_figures(bare, tmp_path)[0].read_bytes()[:20])
+    none = replace(bare, only=[])
+    assert prints.write_figures(none, tmp_path) == []  # and what was there before is gone
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
     page = write_analysis(bare, tmp_path / "report.html", title="x").read_text()
     assert "Which classes are mistaken for which?" in page
     for heading in ("How do the features lie?", "Where do they look?", "How did they learn?"):

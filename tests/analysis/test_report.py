@@ -122,6 +122,23 @@ def test_a_method_keeps_its_colour_and_its_values(comparison):
     assert means[0]["y"] == pytest.approx([50, 70, 60])
 
 
+def test_bands_and_seeds_of_curves_lie_within_their_axis(make_run):
+    paths = [make_run(seed=k, top1=top) for k, top in enumerate([(0.1, 0.5, 0.7), (0.3, 0.6, 0.9)])]
+    low, high = figures.learning_curves(compare(paths)).to_dict()["layout"]["yaxis"]["range"]
+    spread = 100 * np.std([0.1, 0.3], ddof=1)
+    assert 0 < low < 20 - spread
+    assert 80 + spread < high < 100
+
+
+def test_rows_are_as_high_as_their_labels(make_run):
+    def heights(name):
+        found = compare([make_run(), make_run(method=name, test=0.9)])
+        return [figures.scores(found).layout.height, figures.differences(found).layout.height]
+
+    assert heights("kd") == [64 + 2 * 60, 96 + 34]
+    assert heights(" ".join(["long"] * 30)) == [64 + 2 * 160, 96 + 160]  # eight lines of 20 pixels
+
+
 def test_more_methods_than_colours_are_still_told_apart(make_run):
     comparison = compare([make_run(method=f"method{number}") for number in range(14)])
     assert len(set(figures.styles(comparison).values())) == 14

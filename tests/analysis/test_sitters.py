@@ -22,9 +22,11 @@ def test_runs_that_are_not_done_or_there_twice_are_told(make_run):
     assert [[run.path for run in group.runs] for group in comparison.groups] == [[one, other]]
     assert notes == [
         f"{twin} is the run of {other} once more, so it has no learning curve",
-        f"{undone}: 3 of 3 epochs, so no learning curve",
     ]
     assert compared(sitters(undone))[0] is None
+    _, notes = open_runs([one, undone], "test", [])
+    assert [note for note in notes if note.startswith(f"{undone} is not done: 3 of 3 epochs")]
+    assert not [note for note in notes if note.startswith(f"{one} is not done")]
 
 
 def test_a_run_looks_like_its_own_curve_and_like_no_other_run(make_run):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cohobate.analysis import plates
 from cohobate.analysis.figures import DASHES, GREY
@@ -15,12 +16,17 @@ from cohobate.analysis.portrait import Analysis, Histogram
 MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^"}
 """What a page and Matplotlib call them."""
 DOTS_PER_INCH = 160
+SOFTWARE = "cohobate analyse"
+"""What a file of ours names as its maker."""
 
 
 def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
-    """Writes a file a figure and returns their paths."""
+    """Writes a file a figure, in place of those of an earlier analysis, and returns their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.png"):
+        if _is_ours(file):
+            file.unlink()
     drawn: dict[str, Figure] = {}
     wanted, portraits = analysis.only, analysis.portraits
     if portraits and "calibration" in wanted:
@@ -35,8 +41,17 @@ def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
         drawn["robustness"] = robustness(analysis)
     drawn |= plates.figures(analysis)
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH)
+        maker = {"Software": SOFTWARE}
+        figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH, metadata=maker)
     return [folder / f"{name}.png" for name in drawn]
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        with Image.open(file) as image:
+            return image.info.get("Software") == SOFTWARE
+    except OSError:  # it is no image, or cannot be read
+        return False
 
 
 def reliability(analysis: Analysis) -> Figure:

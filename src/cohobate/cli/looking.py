@@ -75,7 +75,8 @@ def analyse(
         str | None,
         typer.Option(
             help="Sections of the page, such as calibration,heads: curves, calibration, confusion,"
-            " features, robustness, heads, mixtures, attention, similarity, temperature."
+            " features, robustness, heads, mixtures, attention, similarity, temperature; of masks"
+            " and boxes curves, pictures."
         ),
     ] = None,
 ) -> None:
