@@ -131,9 +131,12 @@ def test_bands_and_seeds_of_curves_lie_within_their_axis(make_run):
 
 
 def test_rows_are_as_high_as_their_labels(make_run):
+    plain = make_run()
+
     def heights(name):
-        found = compare([make_run(), make_run(method=name, test=0.9)])
-        return [figures.scores(found).layout.height, figures.differences(found).layout.height]
+        found = compare([plain, make_run(name, method=name, test=0.9)])
+        drawn: list[Any] = [figures.scores(found), figures.differences(found)]
+        return [figure.layout.height for figure in drawn]
 
     assert heights("kd") == [64 + 2 * 60, 96 + 34]
     assert heights(" ".join(["long"] * 30)) == [64 + 2 * 160, 96 + 160]  # eight lines of 20 pixels

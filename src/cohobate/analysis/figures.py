@@ -204,9 +204,8 @@ def learning_curves(comparison: Comparison) -> go.Figure:
     if all(name in row for run in comparison.runs for row in run.rows):
         figure = blank("epoch", f"validation {task.title} (%)")
         curves(figure, comparison, lambda row: 100 * row[name])
-        late = [
-            y for trace in figure.data for x, y in zip(trace.x, trace.y) if x > max(trace.x) // 4
-        ]
+        traces: Any = figure.data
+        late = [y for trace in traces for x, y in zip(trace.x, trace.y) if x > max(trace.x) // 4]
         room = 0.05 * (max(late) - min(late)) or 0.5
         return figure.update_yaxes(range=[min(late) - room, max(late) + room])
     figure = blank("epoch", "training loss, sum of all terms")
