@@ -1,16 +1,15 @@
 """Detection through the command line: trained, stopped, continued, taught, carried over."""
 
-import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cohobate.data.shapes import made
 from cohobate.models import Detector
 from cohobate.weights import load_network, start_from
-from places import SMOKE
+from places import SMOKE, rows
 
 RUN = SMOKE.parent / "detection.toml"
 FAST = (
@@ -19,21 +18,9 @@ FAST = (
 )
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return made(tmp_path_factory.mktemp("data") / "shapes")
-
-
 @pytest.fixture()
-def train(cohobate, root):
-    def run(out, *settings):
-        return cohobate("train", RUN, *FAST, f"data.root={root}", *settings, "--out", out)
-
-    return run
-
-
-def rows(out):
-    return [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+def train(train_shapes):
+    return partial(train_shapes, [RUN, *FAST])
 
 
 def test_a_run_is_trained_scored_and_opened_again(train, cohobate, tmp_path):
@@ -50,7 +37,7 @@ def test_a_run_is_trained_scored_and_opened_again(train, cohobate, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fasterrcnn", "maskrcnn", "retinanet"])
-def test_other_detectors(train, root, kind):
+def test_other_detectors(train, kind):
     ran = train("run", f"model.detector={kind}", "model.frozen_bn=true", "optim.ema=0.9")
     assert ran.code == 0, ran.err
     assert all(value == value for value in rows("run")[-1].values())

@@ -153,7 +153,7 @@ def test_runs_are_decoded_and_an_outline_that_is_none_is_told(data):
 
 
 def test_an_unknown_augmentation_is_refused(data):
-    with pytest.raises(ValueError, match="unknown augmentation 'flop': did you mean 'flip'"):
+    with pytest.raises(ValueError, match=r"in data.augment 'flop': did you mean 'flip'"):
         loader(data, augment=("flop",))
 
 

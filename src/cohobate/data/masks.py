@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from cohobate.core import VOID, Batch, unknown
+from cohobate.core import VOID, Batch
+from cohobate.data.augment import check_augments
 from cohobate.data.draws import uniform
 from cohobate.data.images import BadImage, or_fault, reading, whole
-from cohobate.data.sampling import Sampler
+from cohobate.data.sampling import Sampler, rows_of
 from cohobate.data.workers import Workers
 
 RGB = tuple[float, float, float]
@@ -121,9 +122,7 @@ class MaskTrainLoader:
         device: torch.device | str = "cpu",
         workers: int | None = None,
     ):
-        for name in augment:
-            if name not in AUGMENTS:
-                raise unknown("augmentation", name, AUGMENTS)
+        check_augments(augment, AUGMENTS)
         assert not distort, "no method for masks distorts"
         self.views = views
         self.sampler, self.device = sampler, torch.device(device)
@@ -149,8 +148,8 @@ class MaskTrainLoader:
 class MaskEvalLoader:
     """The images of a split once, in order, one a batch, at their own size.
 
-    Process `rank` of `world` takes every `world`-th image; of fewer images than processes each takes
-    all. Raises BadImage while iterating.
+    Process `rank` of `world` takes its own, as `sampling.rows_of` has it. Raises BadImage while
+    iterating.
     """
 
     def __init__(
@@ -164,8 +163,7 @@ class MaskEvalLoader:
         rank: int = 0,
         world: int = 1,
     ):
-        mine = slice(rank, None, world) if len(split) >= world else slice(None)
-        self.rows = torch.arange(len(split))[mine].split(1)
+        self.rows = torch.tensor(rows_of(rank, world, len(split))).split(1)
         self.workers = Workers(_Whole(split), torch.device(device), workers, lasting=False)
 
     def __len__(self) -> int:
