@@ -111,10 +111,16 @@ def test_mistakes_are_told_in_a_sentence(folder):
     (folder / "val.txt").write_text("4\n4\n")
     with pytest.raises(ValueError, match="lists '4' twice"):
         segmentation.load("folder", root=folder)
+    (folder / "val.txt").write_bytes(b"4\n\xfc\n")
+    with pytest.raises(ValueError, match=r"val.txt is no text in UTF-8"):
+        segmentation.load("folder", root=folder)
     (folder / "val.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"val.txt names no image"):
         segmentation.load("folder", root=folder)
     (folder / "val.txt").write_text("4\n5\n")
+    (folder / "classes.txt").write_text("ground\ncat\ncat\n")
+    with pytest.raises(ValueError, match=r"classes.txt lists 'cat' twice: take one of them away"):
+        segmentation.load("folder", root=folder)
     with pytest.raises(ValueError, match=r"data.per_class=3"):
         segmentation.load("folder", root=folder, per_class=3)
     with pytest.raises(ValueError, match="unknown dataset 'voc2013': did you mean 'voc2012"):
