@@ -113,7 +113,7 @@ class BoxSplit:
                 runs = coco.segmToRle(self.outlines[place], wide, high)
                 mask.copy_(torch.from_numpy(coco.decode(runs)))
             except Exception as error:
-                reason = f"the segmentation of one of its boxes cannot be read ({error})"
+                reason = f"the segmentation of one of its boxes is no polygon and no runs ({error})"
                 raise BadImage(self.images[row], reason) from error
         return masks
 

@@ -73,7 +73,9 @@ class _Instances:
         self.annotations = self._by_id(facts, "annotations", "annotation")
         self.categories = dict(sorted(self._by_id(facts, "categories", "category").items()))
         self.classes = tuple(str(each["name"]) for each in self.categories.values())
-        if not self.classes or len({*self.classes}) < len(self.classes):
+        if not self.classes:
+            raise ValueError(f"{path} names no category: its 'categories' are empty")
+        if len({*self.classes}) < len(self.classes):
             raise ValueError(
                 f"{path} should name its categories, each once: {', '.join(self.classes)}"
             )
@@ -81,9 +83,14 @@ class _Instances:
     def _by_id(self, facts: dict[str, Any], key: str, what: str) -> dict[Any, dict[str, Any]]:
         found: dict[Any, dict[str, Any]] = {}
         for row in facts[key]:
+            if type(row["id"]) is not type(facts[key][0]["id"]) or not _is_id(row["id"]):
+                raise ValueError(
+                    f"{self.path}: one of its {key} has the id {row['id']!r}: whole numbers are wanted,"
+                    " or texts alone"
+                )
             if found.setdefault(row["id"], row) is not row:
                 raise ValueError(
-                    f"{self.path}: two {key} have the id {row['id']}: number them anew"
+                    f"{self.path}: two {key} have the id {row['id']!r}: number them anew"
                 )
         return found
 
@@ -105,23 +112,28 @@ class _Instances:
                 )
         for key, row in self.annotations.items():
             place = f"{self.path}: annotation {key}"
-            if row["image_id"] not in pictures:
-                raise ValueError(f"{place} is of image {row['image_id']}, which is not there")
-            if row.get("category_id") not in labels:
+            image, kind = row["image_id"], row.get("category_id")
+            if not _is_id(image) or image not in pictures:
+                raise ValueError(f"{place} is of image {image!r}, which is not there")
+            if not _is_id(kind) or kind not in labels:
                 raise ValueError(
-                    f"{place} is of category {row.get('category_id')}, which is not among its"
-                    f" categories: their ids are {', '.join(map(str, [*labels][:20]))}"
+                    f"{place} is of category {kind!r}, which is not among its categories: their ids"
+                    f" are {', '.join(map(repr, [*labels][:20]))}"
                 )
             left, top, width, height = numbers(row.get("bbox"), place)
-            area = row.get("area")
+            area, crowd = row.get("area"), row.get("iscrowd")
+            if area is not None and not isinstance(area, int | float):
+                raise ValueError(f"{place} has area {area!r}: a number is wanted")
+            if crowd not in (None, 0, 1):
+                raise ValueError(f"{place} has iscrowd {crowd!r}: 0 or 1 is wanted")
             box = Box(
-                labels[row["category_id"]],
+                labels[kind],
                 (left, top, left + width, top + height),
-                float(area) if isinstance(area, int | float) else None,
-                bool(row.get("iscrowd", 0)),
+                None if area is None else float(area),
+                bool(crowd),
                 row.get("segmentation") or None,
             )
-            pictures[row["image_id"]].boxes.append(box)
+            pictures[image].boxes.append(box)
         return [*pictures.values()]
 
     def _picture(self, row: dict[str, Any], folders: Sequence[Path]) -> Picture:
@@ -129,9 +141,19 @@ class _Instances:
             path = folder / str(row["file_name"])
             if path.is_file():
                 width, height = row.get("width"), row.get("height")
+                for side in (width, height):
+                    if side is not None and not isinstance(side, int | float):
+                        raise ValueError(
+                            f"{self.path}: image {row['id']!r} has width {width!r} and height"
+                            f" {height!r}: numbers are wanted"
+                        )
                 return Picture(path, size=(width, height) if width and height else None)
         looked = ", ".join(str(folder) for folder in folders if folder.is_dir())
         raise FileNotFoundError(
             f"{self.path}: image {row['id']}, {row['file_name']}, is not there; it was looked for in"
             f" {looked}"
         )
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str)
