@@ -147,8 +147,9 @@ def test_mistakes_are_told_in_a_sentence(folder):
 def test_a_bad_mask_is_told_before_training_or_skipped(folder, part, pixels, sentence):
     bad = folder / "masks" / f"{part}.png"
     bad.write_bytes(b"no image") if pixels is None else save(bad, pixels)
-    with pytest.raises(BadImage, match=rf"{part}\.{sentence}"):
+    with pytest.raises(BadImage, match=rf"{part}\.{sentence}") as told:
         segmentation.load("folder", root=folder, val=0)
+    assert str(told.value).count("cannot be read") == 1
     kept = segmentation.load("folder", root=folder, val=0, skip_bad=True)
     assert len(kept.train) + len(kept.test) == 5
     assert bad.stem not in {path.stem for path in (*kept.train.images, *kept.test.images)}

@@ -62,7 +62,7 @@ def numbers(values: Any, place: str) -> list[float]:
 def arranged(
     classes: tuple[str, ...], found: dict[str, list[Picture]], missing: str, other: str
 ) -> Pictures:
-    """Where there is no test, val is: what validates is then cut from train."""
+    """The splits that were found; with none to test on, val is the test set."""
     if "test" in found or "val" not in found:
         return Splits(classes, found["train"], found.get("val"), found.get("test"))
     note = f"no {missing}: {other} is the test set"
