@@ -69,9 +69,9 @@ class _Instances:
                     raise ValueError(
                         f"{path} is no COCO file: one of its {key} has no 'id' or no {inside!r}"
                     )
-        self.images = self._by_id(facts, "images", "image")
-        self.annotations = self._by_id(facts, "annotations", "annotation")
-        self.categories = dict(sorted(self._by_id(facts, "categories", "category").items()))
+        self.images = self._by_id(facts, "images")
+        self.annotations = self._by_id(facts, "annotations")
+        self.categories = dict(sorted(self._by_id(facts, "categories").items()))
         self.classes = tuple(str(each["name"]) for each in self.categories.values())
         if not self.classes:
             raise ValueError(f"{path} names no category: its 'categories' are empty")
@@ -80,13 +80,14 @@ class _Instances:
                 f"{path} should name its categories, each once: {', '.join(self.classes)}"
             )
 
-    def _by_id(self, facts: dict[str, Any], key: str, what: str) -> dict[Any, dict[str, Any]]:
+    def _by_id(self, facts: dict[str, Any], key: str) -> dict[Any, dict[str, Any]]:
         found: dict[Any, dict[str, Any]] = {}
         for row in facts[key]:
-            if type(row["id"]) is not type(facts[key][0]["id"]) or not _is_id(row["id"]):
+            mixed = isinstance(row["id"], str) != isinstance(facts[key][0]["id"], str)
+            if mixed or not _is_id(row["id"]):
                 raise ValueError(
-                    f"{self.path}: one of its {key} has the id {row['id']!r}: whole numbers are wanted,"
-                    " or texts alone"
+                    f"{self.path}: one of its {key} has the id {row['id']!r}: numbers alone are"
+                    " wanted, or texts alone"
                 )
             if found.setdefault(row["id"], row) is not row:
                 raise ValueError(
@@ -111,29 +112,10 @@ class _Instances:
                     f" {picture.path.name}: take one of them away"
                 )
         for key, row in self.annotations.items():
-            place = f"{self.path}: annotation {key}"
-            image, kind = row["image_id"], row.get("category_id")
+            place, image = f"{self.path}: annotation {key}", row["image_id"]
             if not _is_id(image) or image not in pictures:
                 raise ValueError(f"{place} is of image {image!r}, which is not there")
-            if not _is_id(kind) or kind not in labels:
-                raise ValueError(
-                    f"{place} is of category {kind!r}, which is not among its categories: their ids"
-                    f" are {', '.join(map(repr, [*labels][:20]))}"
-                )
-            left, top, width, height = numbers(row.get("bbox"), place)
-            area, crowd = row.get("area"), row.get("iscrowd")
-            if area is not None and not isinstance(area, int | float):
-                raise ValueError(f"{place} has area {area!r}: a number is wanted")
-            if crowd not in (None, 0, 1):
-                raise ValueError(f"{place} has iscrowd {crowd!r}: 0 or 1 is wanted")
-            box = Box(
-                labels[kind],
-                (left, top, left + width, top + height),
-                None if area is None else float(area),
-                bool(crowd),
-                row.get("segmentation") or None,
-            )
-            pictures[image].boxes.append(box)
+            pictures[image].boxes.append(_box(row, labels, place))
         return [*pictures.values()]
 
     def _picture(self, row: dict[str, Any], folders: Sequence[Path]) -> Picture:
@@ -155,5 +137,23 @@ class _Instances:
         )
 
 
+def _box(row: dict[str, Any], labels: dict[Any, int], place: str) -> Box:
+    """What an annotation says, its category by its label. Raises ValueError."""
+    kind, area, crowd = (row.get(key) for key in ("category_id", "area", "iscrowd"))
+    if not _is_id(kind) or kind not in labels:
+        raise ValueError(
+            f"{place} is of category {kind!r}, which is not among its categories: their ids are"
+            f" {', '.join(map(repr, [*labels][:20]))}"
+        )
+    left, top, width, height = numbers(row.get("bbox"), place)
+    if area is not None and not isinstance(area, int | float):
+        raise ValueError(f"{place} has area {area!r}: a number is wanted")
+    if crowd not in (None, 0, 1):
+        raise ValueError(f"{place} has iscrowd {crowd!r}: 0 or 1 is wanted")
+    corners = (left, top, left + width, top + height)
+    outline = row.get("segmentation") or None
+    return Box(labels[kind], corners, None if area is None else float(area), bool(crowd), outline)
+
+
 def _is_id(value: Any) -> bool:
-    return isinstance(value, int | str)
+    return isinstance(value, int | float | str)

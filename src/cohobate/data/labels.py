@@ -17,7 +17,7 @@ MODES = ("L", "P", "1", "I", "I;16")
 """What Pillow calls images of one number a pixel."""
 
 
-def labels(mask: Path, image: Path) -> Tensor:
+def numbers(mask: Path, image: Path) -> Tensor:
     """The numbers in a mask, int64 (H, W). Raises BadImage as `check` does."""
     with _opened(mask, image) as file:
         return torch.from_numpy(np.array(file).astype(np.int64))

@@ -14,7 +14,7 @@ from cohobate.core import VOID, Batch
 from cohobate.data.augment import check_augments
 from cohobate.data.draws import uniform
 from cohobate.data.images import BadImage, or_fault, whole
-from cohobate.data.labels import labels as read_labels
+from cohobate.data.labels import numbers
 from cohobate.data.sampling import Sampler, rows_of
 from cohobate.data.workers import Workers
 
@@ -78,7 +78,7 @@ class MaskSplit:
     def mask(self, row: int) -> Tensor:
         """The mask (H, W) of an image, as `read` gives it."""
         path = self.masks[row]
-        labels = read_labels(path, self.images[row])
+        labels = numbers(path, self.images[row])
         if self.renumber is not None:
             labels = torch.tensor(self.renumber)[labels.clamp(0, len(self.renumber) - 1)]
         strange = labels[(labels >= self.classes) & (labels != VOID) | (labels < 0)]
