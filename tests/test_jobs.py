@@ -23,8 +23,20 @@ def jobs(folder: Path, *settings: str, **sweeps) -> list[Job]:
     return [Job(str(run.name), run.config, folder / run.name) for run in planned]
 
 
+@pytest.fixture
+def one_core():
+    """Two threads round otherwise than one does."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(allowed)})
+        yield
+        os.sched_setaffinity(0, allowed)
+    else:
+        yield
+
+
 @pytest.mark.slow
-def test_a_run_that_fails_leaves_the_others_alone(smoke, tmp_path, capsys):
+def test_a_run_that_fails_leaves_the_others_alone(one_core, smoke, tmp_path, capsys):
     """They end as a run does that is trained alone."""
     assert smoke(tmp_path / "alone", *TINY, "optim.clip=0", "optim.lr=0.1").code == 0
     wanted = jobs(tmp_path, "optim.clip=0", **{"optim.lr": [1e30, 0.1]})
@@ -36,27 +48,20 @@ def test_a_run_that_fails_leaves_the_others_alone(smoke, tmp_path, capsys):
     assert any(line.startswith("supervised-lr=0.1/seed0: done: test top-1 ") for line in said)
     assert any(line.startswith("supervised-lr=1e+30/seed0: failed: ") for line in said)
     run = tmp_path / "supervised-lr=0.1" / "seed0"
-    assert (run / "model.safetensors").is_file()
-    facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     if hasattr(os, "sched_getaffinity"):
-        assert facts["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
-    scores = [
-        json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8"))["test/top1"]
-        for folder in (run, tmp_path / "alone")
-    ]
-    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+        facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        assert facts["threads"] == 1
+        ends = [(folder / "model.safetensors").read_bytes() for folder in (run, tmp_path / "alone")]
+        assert ends[0] == ends[1]
 
 
 @pytest.mark.slow
 def test_a_signal_stops_all_and_keeps_their_checkpoints(tmp_path):
     settings = ("optim.epochs=500", *TINY[1:])
-    command = (sys.executable, "-m", "cohobate", "compare", SMOKE, *settings, "--jobs", "2")
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [*map(str, command), "--methods", "supervised,mixup", "--out", out],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    wanted = ("--jobs", "2", "--methods", "supervised,mixup", "--out", str(out))
+    command = [sys.executable, "-m", "cohobate", "compare", str(SMOKE), *settings, *wanted]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     folders = [out / "runs" / name / "seed0" for name in ("supervised", "mixup")]
     limit = time.monotonic() + 240
     while not all((folder / "last.ckpt").exists() for folder in folders):

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
 import sys
 import time
 import tomllib
@@ -17,6 +16,7 @@ from cohobate.config import RunConfig
 from cohobate.loggers import LOGGERS, Loggers
 from cohobate.rundir import RunDir
 from places import SMOKE, rows
+from processes import Command
 
 FEW = ("data.per_class=8", "data.batch_size=40")
 ALL = 'log=["tensorboard", "wandb", "mlflow"]'
@@ -103,12 +103,11 @@ def test_a_run_that_was_killed_and_goes_on_is_told_of_once(smoke, tmp_path):
     """Killed with SIGKILL in its second epoch, when nothing can be written any more."""
     settings = ("optim.epochs=3", "data.fraction=0.3", ALL)
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "cohobate", "train", str(SMOKE), *settings, "--out", str(run)]
-    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
-    while not (run / "metrics.jsonl").exists() and process.poll() is None:
+    begun = Command("train", SMOKE, *settings, "--out", run, cwd=tmp_path)
+    while not (run / "metrics.jsonl").exists() and begun.code is None:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(begun.pid, signal.SIGKILL)
+    begun.finish()
     assert len(rows(run)) < 3
     assert smoke(run, *settings[1:], epochs=3).code == 0
     assert len(rows(run)) == 3
@@ -174,10 +173,9 @@ def test_a_run_goes_on_with_other_loggers_and_to_the_same_bits(smoke, tmp_path):
 def test_of_several_processes_the_first_tells(tmp_path):
     pytest.importorskip("tensorboard")
     settings = ("optim.epochs=2", *FEW, 'log=["tensorboard"]', "--devices", "2")
-    command = [sys.executable, "-m", "cohobate", "train", SMOKE, *settings, "--out", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("log: tensorboard, in run/tensorboard") == 1
+    code, out, err = Command("train", SMOKE, *settings, "--out", "run", cwd=tmp_path).finish()
+    assert code == 0, err
+    assert out.count("log: tensorboard, in run/tensorboard") == 1
     assert len([*(tmp_path / "run/tensorboard").iterdir()]) == 1
     assert_told("tensorboard", tmp_path / "run")
 

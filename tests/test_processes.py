@@ -15,24 +15,15 @@ from safetensors.torch import load_file
 
 from cohobate.outcomes import Outcomes
 from places import SMOKE
+from processes import Command
 
 pytestmark = pytest.mark.slow
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
-def start(*arguments, launcher=(sys.executable,)) -> subprocess.Popen:
-    command = [*launcher, "-m", "cohobate", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
 def on_two(*arguments) -> tuple[int, str, str]:
-    return finish(start("train", SMOKE, *arguments, "--devices", 2))
+    return Command("train", SMOKE, *arguments, "--devices", 2).finish()
 
 
 @pytest.fixture(scope="module")
@@ -154,20 +145,14 @@ def test_two_machines_give_the_same_weights(remembering, tmp_path):
     run = tmp_path / "two"
     place = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1")
     place += ("--master-port", str(port))
+    command = ("-m", "cohobate", "train", str(SMOKE), *REMEMBERING, "--out", str(run))
     nodes = [
-        start(
-            "train",
-            SMOKE,
-            *REMEMBERING,
-            "--out",
-            run,
-            launcher=(*TORCHRUN, *place, "--node-rank", rank),
-        )
+        subprocess.Popen([*TORCHRUN, *place, "--node-rank", rank, *command], stderr=subprocess.PIPE)
         for rank in ("0", "1")
     ]
     for node in nodes:
-        code, _, err = finish(node)
-        assert code == 0, err
+        _, err = node.communicate(timeout=300)
+        assert node.returncode == 0, err.decode()
     one, two = (load_file(folder / "model.safetensors") for folder in (remembering, run))
     assert all((one[key] == two[key]).all() for key in one)
     facts = json.loads((run / "environment.json").read_text())

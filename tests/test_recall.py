@@ -4,8 +4,6 @@ import errno
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from cohobate.modules import Frozen
 from cohobate.recall import largest, spread
 from cohobate.train import train
 from places import SMOKE, rows
+from processes import Command
 
 FEW = ("data.per_class=8", "data.batch_size=16", "precision=float32")
 BATCHES = 5
@@ -358,10 +357,9 @@ def test_every_process_keeps_its_own(student, teacher, tmp_path):
     def on_two(name: str) -> str:
         given = (*FEW, "optim.epochs=1", "method.name=kd", f"method.teacher={teacher}")
         place = (f"cache.folder={folder}", "--out", str(tmp_path / name), "--devices", "2")
-        command = [sys.executable, "-m", "cohobate", "train", str(SMOKE), *given, *place]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        code, out, err = Command("train", SMOKE, *given, *place).finish()
+        assert code == 0, err
+        return out
 
     assert on_two("wrote").count("are written to") == 1
     names = {path.name for path in (folder / "seed0").iterdir()}

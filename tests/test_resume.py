@@ -1,7 +1,6 @@
 """A run that was stopped, by whatever means, ends in the same bits as one that never was.
 
-What is stopped is a process of its own; what goes on to the end is this one, since a new one takes
-longer to start than to train.
+What is stopped is a process of its own; what goes on to the end is this one.
 """
 
 import json
@@ -19,34 +18,26 @@ from safetensors.torch import save
 
 from cohobate.engine import Training
 from places import SMOKE
+from processes import Command
 
 SETTINGS = ("method.name=mixskd", "checkpoint_every=4", "optim.ema=0.9")
 SETTINGS += ("data.fraction=0.4", "model.drop_rate=0.1")
 EPOCHS = 2
 
 
-def start(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
-    launcher = launcher or (sys.executable, "-m", "cohobate")
+def command(out: Path, *options: str) -> tuple[str, ...]:
     settings = (f"optim.epochs={EPOCHS}", *SETTINGS)
-    command = [*launcher, "train", str(SMOKE), *settings, "--out", str(out), *options]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return ("train", str(SMOKE), *settings, "--out", str(out), *options)
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def train_on_two(out: Path, *options: str, launcher: tuple[str, ...] = ()) -> None:
-    code, _, err = finish(start(out, *options, launcher=launcher))
+def train_on_two(out: Path) -> None:
+    code, _, err = Command(*command(out, "--devices", "2")).finish()
     assert code == 0, err
 
 
 @pytest.fixture
 def go(smoke):
-    """The command of `start`, in this process."""
+    """The same command, in this process."""
     return lambda out, *options: smoke(out, *SETTINGS, *options, epochs=EPOCHS)
 
 
@@ -63,17 +54,17 @@ def train(go):
 
 def stop(out: Path, number: int, *options: str, once: str = "last.ckpt") -> tuple[int, str, str]:
     """Starts a run and sends it a signal once a file is there: its first checkpoint in an epoch."""
-    process = start(out, *options)
-    for _ in range(1200):
-        if (out / once).exists() or process.poll() is not None:
+    begun = Command(*command(out, *options))
+    for _ in range(2400):
+        if (out / once).exists() or begun.code is not None:
             break
-        time.sleep(0.05)
-    assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    assert begun.code is None, begun.finish()
     if number == signal.SIGKILL:
-        os.killpg(process.pid, number)
+        os.killpg(begun.pid, number)
     else:
-        process.send_signal(number)
-    return finish(process)
+        os.kill(begun.pid, number)
+    return begun.finish()
 
 
 def assert_same(one: Path, two: Path) -> None:
@@ -107,7 +98,7 @@ def whole(train, kept) -> Path:
 @pytest.fixture(scope="module")
 def whole_on_two(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("two") / "run"
-    train_on_two(out, "--devices", "2")
+    train_on_two(out)
     return out
 
 
@@ -143,14 +134,16 @@ def test_stopped_politely(whole, train, tmp_path, number):
 @pytest.mark.slow
 def test_killed_on_two_processes(whole_on_two, tmp_path):
     stop(tmp_path / "run", signal.SIGKILL, "--devices", "2")
-    train_on_two(tmp_path / "run", "--devices", "2")
+    train_on_two(tmp_path / "run")
     assert_same(whole_on_two, tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_torchrun_gives_the_same_weights(whole_on_two, tmp_path):
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    train_on_two(tmp_path / "run", launcher=(*torchrun, "-m", "cohobate"))
+    given = [*torchrun, "-m", "cohobate", *command(tmp_path / "run")]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     assert_same(whole_on_two, tmp_path / "run")
 
 

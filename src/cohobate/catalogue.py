@@ -154,14 +154,14 @@ def needs(kind: type[Method]) -> list[str]:
 
 
 @cache
-def training_cost(name: str) -> dict[str, float]:
-    """What training by a method takes for each image: see `cohobate.cost`, and `MEASURED`."""
-    return cost(_measured(_case(name)), MEASURED.size)
+def training_cost(case: Case) -> dict[str, float]:
+    """What training takes for each image: see `cohobate.cost`."""
+    return cost(_measured(case), case.size)
 
 
 def ratio(name: str) -> float:
     """What a training step by a method computes, that of `supervised` being 1."""
-    costs = training_cost(name)
+    costs = training_cost(_case(name))
     return costs["step_macs"] / costs["supervised_macs"]
 
 
@@ -217,9 +217,9 @@ def _costs(name: str) -> str:
     }
     rows = []
     case = _case(name)
-    plain = cost(_measured(replace(case, method="supervised")), case.size)
+    both = training_cost(replace(case, method="supervised")), training_cost(case)
     for key, (meaning, power) in words.items():
-        theirs, ours = (costs[key] / 10**power for costs in (plain, training_cost(name)))
+        theirs, ours = (costs[key] / 10**power for costs in both)
         rows.append(f"| {meaning} | {theirs:,.2f} | {ours:,.2f} | {ours / theirs:.2f} |")
     given = NETWORKS.get(case.task, {})
     more = "".join(f' with `model.{key}="{value}"`' for key, value in given.items())

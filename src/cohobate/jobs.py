@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,17 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
     return failed
 
 
+def _context() -> Any:
+    """How processes begin: as copies of one that has imported everything, where the system can."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def _start(job: Job, at_once: int) -> None:
-    context = get_context("spawn")
+    context = _context()
     job.news, tells = context.Pipe(duplex=False)
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = allowed[job.slot :: at_once] or allowed[job.slot % max(1, len(allowed)) :][:1]
