@@ -203,8 +203,16 @@ def test_predict_writes_a_mask_and_the_shares(home, run, cohobate, tmp_path):
         logits = torch.nn.functional.interpolate(network(small), (64, 64), mode="bilinear")
     said = np.array(Image.open(Path("masks", lines[1][1])))
     assert np.mean(said == logits.argmax(1)[0].numpy()) > 0.97
+    ran = cohobate("predict", run, *files, "--out", "shares.csv")
+    assert ran.code == 0, ran.err
+    alone = list(csv.reader(Path("shares.csv").read_text().splitlines()))
+    assert alone == [[line[0], *line[2:]] for line in lines[:4]]
+    printed = cohobate("predict", run, files[0])
+    assert alone[1][1] in printed.out and not list(Path().glob("test*.png"))
+    Path("folder.csv").mkdir()
     for given, sentence in (
-        ([files[0]], "give --out FOLDER"),
+        ([Path("nowhere.png")], "there is no file or folder nowhere.png"),
+        ([files[0], "--out", "folder.csv"], "--out folder.csv is a folder"),
         ([files[0], "--out", "x", "--top", "2"], "leave --top away"),
         ([files[0], "--out", files[0].parent], "is one of the images"),
         ([files[0], "optim.lr=1", "--out", "x"], "eval.window"),

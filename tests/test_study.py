@@ -159,7 +159,7 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):
         *("compare", SMOKE, *TINY, "optim.clip=0", "optim.epochs=3"),
         *("--sweep", "optim.lr=0.05,1e30", "--out", "study"),
     )
-    assert ran.code == 0, ran.err
+    assert ran.code == 1, ran.err
     assert "warning: supervised-lr=1e+30/seed0: left out: " in ran.out
     table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert len(table) == 1

@@ -64,6 +64,11 @@ def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path
         (["model.arch=hf-hub:timm/resnet18.a1_in1k"], "digits/hf-hub.timm_resnet18.a1_in1k/"),
         (["method.name=own_method:Mine"], "digits/cifar_resnet8/own_method.Mine/seed0"),
         (["method.name=kd", "mix.name=mixup"], "digits/cifar_resnet8/kd-mixup/seed0"),
+        (["task=segmentation", "data.name=voc2012"], "voc2012/cifar_resnet8-fpn/supervised/"),
+        (
+            ["task=detection", "data.name=voc2012", "model.detector=fcos"],
+            "voc2012/cifar_resnet8-fcos/supervised/",
+        ),
     ],
 )
 def test_every_name_is_one_part_of_the_default_folder(settings, folder):

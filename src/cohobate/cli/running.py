@@ -91,7 +91,10 @@ def compare(
         bool, typer.Option("--no-train", help="Train nothing: compare what is there.")
     ] = False,
 ) -> None:
-    """Put runs side by side: a table here, and curves in a report. Trains what is missing."""
+    """Put runs side by side: a table here, and curves in a report. Trains what is missing.
+
+    A run that fails is named and left out, and the exit code is then 1.
+    """
     from cohobate import downstream, study
     from cohobate.analysis import comparison, report, sweeps, tables, transfers
     from cohobate.rundir import check_folder
@@ -116,6 +119,7 @@ def compare(
     check_folder(runs, "--runs DIR")
     shown = display(epochs=False)
     folders, planned, sentence = [path for path in places if path not in files], [], ""
+    failed = list[str]()
     if files:
         planned = study.plan(files, settings, varied, seeds)
         planned, sentence = study.fit(planned, budget, folder, shown, measure=not no_train)
@@ -125,6 +129,7 @@ def compare(
         ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
         downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
         done, told = study.carry_out(planned, runs, shown, jobs)
+        failed += told
     folders += done
     if not no_train:
         study.score_again(folders, shown)
@@ -135,12 +140,15 @@ def compare(
     tables.write(found, folder)
     moved = None
     if tasks:
-        moved = downstream.carry_out(tasks, found, shown, jobs, train=not no_train)
+        moved, lost = downstream.carry_out(tasks, found, shown, jobs, train=not no_train)
+        failed += lost
         show_transfers(moved)
         transfers.write(moved, folder)
     page = folder / "report.html"
     report.write_report(found, page, title="Comparison", command=command(), transfers=moved)
     print(f"curves and details: {page}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
