@@ -15,11 +15,7 @@ from safetensors.torch import load_file
 
 from cohobate import build, config
 from cohobate.tasks import TASKS
-from places import SMOKE
-
-
-def rows(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+from places import SMOKE, rows
 
 
 def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
