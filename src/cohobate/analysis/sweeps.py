@@ -58,17 +58,17 @@ def tuned(comparison: Comparison, keys: Sequence[str]) -> list[str]:
     told = []
     for points in varied:
         name = methods(points[0][0].settings)
-        names = [key for key in keys if key in differing([g.settings for g, _ in points])]
+        names = ", ".join(key for key in keys if key in differing([g.settings for g, _ in points]))
         if not _is_validated(points):
             told.append(
-                f"{name}: nothing was chosen among {len(points)} values of {', '.join(names)}: there"
-                " are no validation images for it, and the test images must not choose"
+                f"{name}: nothing was chosen among {len(points)} values of {names}: there are no"
+                " validation images for it, and the test images must not choose"
             )
             continue
         group, row = next(point for point in best if point in points)
         baselines = [own for own, _ in best if own.is_baseline and own.terms == group.terms]
         baseline = None if group.is_baseline else _nearest(group, baselines, comparison.groups)
-        values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in names)
+        values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in keys if k in names)
         spread = f" ± {percent(row.score_sd)}" if row.score_sd is not None else ""
         sentence = (
             f"{name}: validation chose {values} among {len(points)}, with {percent(row.last_val)} %"
