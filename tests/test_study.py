@@ -61,6 +61,36 @@ def test_a_teacher_is_for_the_methods_that_take_one(tmp_path):
     assert [run.config for run in again] == [run.config for run in planned]
 
 
+def test_the_method_of_the_file_keeps_its_options(tmp_path):
+    text = SMOKE.read_text(encoding="utf-8")
+    file = tmp_path / "mixup.toml"
+    file.write_text(text.replace('"supervised"', '"mixup"\nalpha = 0.9'))
+    plain, taught = study.plan([file], sweeps={"method.name": ["supervised", "mixup"]})
+    assert plain.config.method.options == {}
+    assert taught.config.method.options["alpha"] == 0.9
+    (other,) = study.plan([file], ["method.name=mixup", "method.alpha=0.3"])
+    assert other.config.method.options["alpha"] == 0.3
+
+    file.write_text(
+        text.replace('"supervised"', '"kd"\nteacher = "@1"')
+        + '\n[[before]]\nmodel.arch = "cifar_resnet14"\n'
+    )
+    plain, taught = study.plan([file], sweeps={"method.name": ["supervised", "kd"]})
+    assert taught.config.method.options["teacher"] == "@1"
+    assert taught.config.before and not plain.config.before  # whose stage nothing would name
+
+
+def test_an_option_is_for_the_methods_that_take_it():
+    methods = {"method.name": ["supervised", "mixup"]}
+    planned = study.plan([SMOKE], sweeps={**methods, "method.alpha": [0.2, 0.4]})
+    assert names(planned) == ["supervised/seed0", "mixup-alpha=0.2/seed0", "mixup-alpha=0.4/seed0"]
+    assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.2, 0.4]
+    planned = study.plan([SMOKE], ["method.alpha=0.3"], methods)
+    assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.3]
+    with pytest.raises(ValueError, match="'alhpa'"):
+        study.plan([SMOKE], sweeps={**methods, "method.alhpa": [0.2, 0.4]})
+
+
 def test_every_combination_of_two_settings():
     sweeps = {"method.alpha": [0.2, 0.4], "method.name": ["mixup"], "method.share": [0.5, 1.0]}
     planned = study.plan([SMOKE], sweeps=sweeps)
@@ -88,6 +118,10 @@ def test_runs_of_several_files_go_by_their_names(tmp_path):
     assert names(study.plan([twin, far])) == ["other-a-lr=0.2/seed0", "third-deep-a/seed0"]
     with pytest.raises(ValueError, match="give each once, or copy one under another name"):
         study.plan([first, first])
+
+
+def test_names_may_stand_apart():
+    assert study.names("supervised, mixup ") == ["supervised", "mixup"]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +265,16 @@ MISTAKES = {
         "'supervised' takes no options",
     ),
     "no values": ([SMOKE, "--sweep", "optim.lr"], "is no setting"),
+    "empty values": (
+        [SMOKE, "--sweep", "optim.lr="],
+        "--sweep optim.lr=: a value is missing; write optim.lr=A,B",
+    ),
+    "no name": ([SMOKE, "--methods", "supervised,,mixup"], "a name is missing; write A,B"),
+    "no names": ([SMOKE, "--methods", ""], "a name is missing; write A,B"),
+    "seeds twice": (
+        [SMOKE, "--seeds", "2", "--sweep", "seed=3,4"],
+        "--seeds 2 and --sweep seed=… both say which seeds",
+    ),
     "no file": (["nowhere.toml"], "there is no run file nowhere.toml"),
 }
 

@@ -1,6 +1,5 @@
 """Many runs from a few run files: what is missing is trained, one after another or side by side."""
 
-import inspect
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +38,20 @@ def sweep(text: str) -> tuple[str, list[Any]]:
     """`key=a,b` as a key and its values: each is TOML, else text. Raises ValueError."""
     key, _ = settings.pair(text)
     values = text.partition("=")[2]
+    if not all(map(str.strip, values.split(","))):
+        raise ValueError(f"--sweep {text}: a value is missing; write {key}=A,B")
     try:
         return key, tomllib.loads(f"x = [{values}]")["x"]
     except tomllib.TOMLDecodeError:
         return key, [settings.pair(f"{key}={value}")[1] for value in values.split(",")]
+
+
+def names(text: str) -> list[str]:
+    """`a,b` as names. Raises ValueError where one is missing."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise ValueError(f"--methods {text!r}: a name is missing; write A,B")
+    return found
 
 
 def plan(
@@ -54,10 +63,15 @@ def plan(
     """Every combination of what is varied, for each run file; the seeds are the outermost loop.
 
     sweeps: take the place of what a file's table [sweep] says of the same setting. Where methods
-        are varied, `method.teacher` is given to those that take a teacher.
+        are varied, an option of [method] is given to those that take it, if any does; the others
+        are planned once.
     seeds: how many, counted from that of the file; takes the place of its sweep of `seed`.
     Raises ValueError where a file, a setting or a combination is not as it should be.
     """
+    if seeds and "seed" in (sweeps or {}):
+        raise ValueError(
+            f"--seeds {seeds} and --sweep seed=… both say which seeds: give one of them"
+        )
     planned: dict[str, Planned] = {}
     for file, stem in zip(files, _stems(files)):
         varied = {**_own_sweeps(file), **(sweeps or {})}
@@ -65,26 +79,34 @@ def plan(
         chosen = varied.pop("seed", [first])
         if seeds:
             chosen = range(first, first + seeds)
-        names = sorted(varied, key=lambda key: key != "method.name")
-        for seed, values in product(chosen, product(*(varied[name] for name in names))):
-            point = dict(zip(names, values))
-            stated = (p if isinstance(p, tuple) else settings.pair(p) for p in overrides)
-            given = [*stated, *point.items(), ("seed", seed)]
-            config = settings.load(file, _suited(given))
+        keys = sorted(varied, key=lambda key: key != "method.name")
+        stated = [p if isinstance(p, tuple) else settings.pair(p) for p in overrides]
+        for seed, values in product(chosen, product(*(varied[key] for key in keys))):
+            point = dict(zip(keys, values))
+            foreign = _foreign(point, varied.get("method.name", ()), {*dict(stated), *keys})
+            point = {key: value for key, value in point.items() if key not in foreign}
+            own = [(key, value) for key, value in stated if key not in foreign]
+            config = settings.load(file, [*own, *point.items(), ("seed", seed)])
             config = build.resolve(config)[0]
-            if len(varied.get("method.teacher", ())) == 1:
+            if len(varied.get("method.teacher", ())) == 1 and "method.teacher" in point:
                 point.pop("method.teacher")
             title = _title(config, point, stem if len(files) > 1 else "")
             planned.setdefault(config.toml(), Planned(Path(title, f"seed{seed}"), config))
     return sorted(planned.values(), key=lambda run: run.config.seed)
 
 
-def _suited(given: Sequence[tuple[str, Any]]) -> list[Override]:
-    """Settings without the teacher of a method that takes none."""
-    name = dict(given).get("method.name")
-    if name is None or "teacher" in inspect.signature(build.find_method(str(name))).parameters:
-        return [*given]
-    return [(key, value) for key, value in given if key != "method.teacher"]
+def _foreign(point: Mapping[str, Any], methods: Sequence[Any], given: set[str]) -> set[str]:
+    """Of the settings that are given, the options of [method] that others of these methods take.
+
+    point: says which of the methods it is. An option that none of them takes is not foreign, but
+    wrong, and left for `build.resolve` to tell of.
+    """
+    if "method.name" not in point:
+        return set()
+    own, *taken = (build.asked(str(name)) for name in (point["method.name"], *methods))
+    options = {key.removeprefix("method."): key for key in given if key.startswith("method.")}
+    options.pop("name", None)
+    return {key for name, key in options.items() if name in set().union(*taken) - own}
 
 
 def _stems(files: Sequence[Path]) -> list[str]:

@@ -101,8 +101,8 @@ def compare(
     files = [path for path in places if path.suffix == ".toml"]
     varied = dict(study.sweep(text) for text in sweep or [])
     swept = [*varied]
-    if methods:
-        varied["method.name"] = methods.split(",")
+    if methods is not None:
+        varied["method.name"] = study.names(methods)
     tasks = downstream.read(transfer or [])
     untrained = no_train and not tasks
     if not files and (settings or varied or seeds or runs or untrained or budget != "epochs"):
