@@ -193,10 +193,46 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):
         *("compare", SMOKE, *TINY, "optim.clip=0", "optim.epochs=3"),
         *("--sweep", "optim.lr=0.05,1e30", "--out", "study"),
     )
-    assert ran.code == 0, ran.err
+    assert ran.code == 1, ran.err
     assert "warning: supervised-lr=1e+30/seed0: left out: " in ran.out
     table = json.loads(Path("study/comparison.json").read_text(encoding="utf-8"))["rows"]
     assert len(table) == 1
+
+
+def test_a_teacher_that_is_nowhere_is_found_before_anything_is_trained(cohobate, tmp_path):
+    settings = ("--methods", "supervised,kd,dkd", "method.teacher=nowhere", "--out", "study")
+    ran = cohobate("compare", SMOKE, *TINY, *settings)
+    assert ran.code == 2
+    assert ran.err.startswith("cohobate: kd/seed0, dkd/seed0: method.teacher=nowhere: there is no ")
+    assert not Path("study").exists()
+    ran = cohobate("compare", SMOKE, *TINY, "init=nowhere.pth", "--out", "study")
+    assert (ran.code, Path("study").exists()) == (2, False)
+    assert "supervised/seed0: init=nowhere.pth: there is no nowhere.pth" in ran.err
+    file = tmp_path / "teacher.toml"
+    file.write_text('init = "nowhere.pth"\n' + SMOKE.read_text(encoding="utf-8"))
+    planned = study.plan([SMOKE], [f"method.teacher={file}"], {"method.name": ["kd"]})
+    with pytest.raises(
+        ValueError, match=r"kd/seed0: init=nowhere\.pth"
+    ):  # of the teacher's own run
+        study.check(planned, Path("study"))
+    teacher = "study/supervised/seed0"  # which comes before
+    methods = {"method.name": ["supervised", "kd"]}
+    planned = study.plan([SMOKE], [f"method.teacher={teacher}"], methods)
+    study.check(planned, Path("study"))
+    with pytest.raises(ValueError, match="there is no trained network in study/supervised/seed0"):
+        study.check(planned[::-1], Path("study"))
+
+
+def test_folders_of_other_runs_are_told_once(tmp_path):
+    planned = study.plan([SMOKE], ["optim.epochs=4"], seeds=3)
+    for run in planned[:2]:
+        folder = tmp_path / "runs" / run.name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text(run.config.toml().replace("epochs = 4", "epochs = 3"))
+    with pytest.raises(ValueError, match=r"seed0, .*seed1 \(optim.epochs: 3 → 4\)") as error:
+        study.check(planned, tmp_path / "runs")
+    assert str(error.value).count("optim.epochs") == 1
+    assert "another folder with --runs DIR" in str(error.value)
 
 
 KEPT = ("config.toml", "environment.json", "metrics.jsonl", "outcomes.json")

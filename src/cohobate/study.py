@@ -13,8 +13,9 @@ from cohobate import config as settings
 from cohobate.analysis.groups import BASELINE
 from cohobate.analysis.runs import Run
 from cohobate.budget import Budget, lengths, scaled
-from cohobate.config import INERT, Override, RunConfig
+from cohobate.config import Override, RunConfig
 from cohobate.display import Lines
+from cohobate.earlier import check_earlier, check_places, is_done, train_earlier
 from cohobate.jobs import Job, side_by_side
 from cohobate.rundir import RunDir
 from cohobate.scores import record_outcomes
@@ -165,7 +166,7 @@ def fit(
     if budget == "epochs":
         return [*planned], ""
     first = {str(run.name.parent): run.config for run in reversed(planned)}
-    prepare = partial(_train_before, display=display)
+    prepare = partial(train_earlier, display=display)
     epochs = lengths(first, budget, folder / "budget.json", display, prepare if measure else None)
     fitted = []
     for run in planned:
@@ -178,6 +179,29 @@ def fit(
         f"Every method was given the {what} of {BASELINE} (--budget {budget}): the epochs differ,"
         " and milestones and warm-ups with them"
     )
+
+
+def check(planned: Sequence[Planned], folder: Path) -> None:
+    """Raises ValueError for what would else be told once other runs are trained.
+
+    That is a teacher, or a start, that is not there, and a folder that holds another run.
+    """
+    check_places((folder / run.name, run.config) for run in planned)
+    coming, lacking = set[Path](), dict[str, list[str]]()
+    for run in planned:
+        try:
+            done = is_done(folder / run.name, run.config)
+        except ValueError:  # it is damaged, and `carry_out` tells of it
+            done = True
+        try:
+            if not done:
+                check_earlier(run.config, coming)
+        except ValueError as error:
+            lacking.setdefault(str(error), []).append(str(run.name))
+        coming.add((folder / run.name).resolve())
+    if lacking:
+        said = [f"{', '.join(names)}: {reason}" for reason, names in lacking.items()]
+        raise ValueError("; ".join(said))
 
 
 def carry_out(
@@ -199,7 +223,7 @@ def carry_out(
                 display.say(f"{places[run.name]}: already there")
                 continue
             if at_once > 1:
-                _train_before(run.config, display)
+                train_earlier(run.config, display)
             jobs.append(Job(str(run.name), run.config, folder / run.name))
         except (ValueError, FileNotFoundError, FloatingPointError) as error:
             failed[str(run.name)] = str(error)
@@ -209,7 +233,7 @@ def carry_out(
     for job in jobs:
         display.say(places[Path(job.name)])
         try:
-            _train_before(job.config, display)
+            train_earlier(job.config, display)
             rows = train(job.config, job.folder, devices=1, display=display)
             task = TASKS[job.config.task]
             display.say(f"    test {task.title} {100 * rows[-1][f'test/{task.score}']:.2f} %")
@@ -244,49 +268,13 @@ def score_again(folders: Iterable[Path], display: Lines) -> None:
         run = RunDir(path)
         if run.outcomes.exists() or not (run.done and run.metrics.is_file()):
             continue
-        if TASKS[settings.read(run.config).get("task", "classification")].outcomes is None:
+        try:
+            if TASKS[Run.read(path).task_name].outcomes is None:
+                continue
+        except ValueError:  # the comparison tells of it
             continue
         display.say(f"{path}: scored again, for its {run.outcomes.name}")
         try:
             record_outcomes(path)
         except (ValueError, OSError) as error:
             display.say(f"    left as it is: {error}")
-
-
-def is_done(path: Path, config: RunConfig) -> bool:
-    """Whether a folder holds the whole of this run, or what is kept of one: all but its weights.
-
-    Raises ValueError where a file in it is damaged.
-    """
-    run = RunDir(path)
-    begun = run.last.exists() or run.previous.exists()
-    if not run.config.exists() or (begun and not run.model.is_file()):
-        return False
-    kept = Run.read(path)
-    asked = tomllib.loads(config.toml())
-    return kept.finished and not settings.differences(kept.config, asked)
-
-
-def _train_before(config: RunConfig, display: Lines) -> None:
-    """Trains the runs whose files are named as `teacher` and `init`, where they are missing."""
-    for stage in config.before or ():
-        _train_before(stage, display)
-    for role, named in (("teacher", config.method.options.get("teacher")), ("init", config.init)):
-        file = Path(str(named))
-        if file.suffix != ".toml" or not file.is_file():
-            continue
-        earlier = build.resolve(settings.load(file, list(_where(config))))[0]
-        folder = build.default_folder(earlier)
-        if not (RunDir(folder).model.is_file() and is_done(folder, earlier)):
-            display.say(f"first its {role}: {file}, in {folder}")
-            _train_before(earlier, display)
-            train(earlier, folder, devices=1, display=display)
-
-
-def _where(config: RunConfig) -> Iterable[tuple[str, Any]]:
-    """The settings that say how a run is carried out, not what it is, such as where its data lies.
-
-    What its teacher says is none of them: the runs before it have another teacher, or none.
-    """
-    mine = flat(config.model_dump(mode="json", exclude={"cache"}))
-    return ((key, mine[key]) for key in INERT if mine.get(key) is not None)

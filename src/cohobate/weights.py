@@ -147,18 +147,24 @@ def normalisation(folder: Path) -> dict[str, tuple[float, ...]]:
     return {name: tuple(own[name]) for name in ("mean", "std") if own}
 
 
-def start_from(network: Any, source: str) -> bool:
-    """Loads the weights of a run folder or file; a classifier of other classes stays as it is.
-
-    Returns whether the classifier was loaded, too. Raises ValueError where there are none, or those of
-    another network.
-    """
+def weights_file(source: str) -> Path:
+    """The file that a run folder, or a file, holds weights in. Raises ValueError where there is none."""
     path = Path(source)
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(
             f"init={source}: there is no {path}; give a run folder or a checkpoint file"
         )
+    return path
+
+
+def start_from(network: Any, source: str) -> bool:
+    """Loads the weights of a run folder or file; a classifier of other classes stays as it is.
+
+    Returns whether the classifier was loaded, too. Raises ValueError where there are none, or those of
+    another network.
+    """
+    path = weights_file(source)
     try:
         state = _read(path)
     except ValueError as error:

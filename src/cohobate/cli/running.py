@@ -91,7 +91,10 @@ def compare(
         bool, typer.Option("--no-train", help="Train nothing: compare what is there.")
     ] = False,
 ) -> None:
-    """Put runs side by side: a table here, and curves in a report. Trains what is missing."""
+    """Put runs side by side: a table here, and curves in a report. Trains what is missing.
+
+    The exit code is 1 where a run failed; the others are compared all the same.
+    """
     from cohobate import downstream, study
     from cohobate.analysis import comparison, report, sweeps, tables, transfers
     from cohobate.rundir import check_folder
@@ -122,6 +125,7 @@ def compare(
     if no_train:
         done, told = study.there(planned, runs)
     else:
+        study.check(planned, runs)
         ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
         downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
         done, told = study.carry_out(planned, runs, shown, jobs)
@@ -141,6 +145,8 @@ def compare(
     page = folder / "report.html"
     report.write_report(found, page, title="Comparison", command=command(), transfers=moved)
     print(f"curves and details: {page}")
+    if not no_train and (told or (moved and moved.warnings)):
+        raise typer.Exit(1)
 
 
 @app.command()
