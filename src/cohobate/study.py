@@ -176,8 +176,8 @@ def fit(
         fitted.append(Planned(name, scaled(run.config, length)))
     what = {"compute": "operations in training", "minutes": "time for training"}[budget]
     return fitted, (
-        f"Every method was given the {what} of {BASELINE} (--budget {budget}): the epochs differ,"
-        " and milestones and warm-ups with them"
+        f"Every method was given the {what} of {BASELINE} (--budget {budget}), rounded to whole"
+        " epochs, at least one: the epochs differ, and milestones and warm-ups with them"
     )
 
 

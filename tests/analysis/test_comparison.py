@@ -245,6 +245,25 @@ def test_what_else_a_row_holds(make_run):
     assert (row.memory, row.epochs) == (10 * 2**20, 3)
 
 
+def test_a_budget_shows_what_each_row_had_of_it(make_run):
+    sizes = {"parameters": 1, "trained_parameters": 2}
+    dear = {"cost": {**sizes, "step_macs": 720_000_000, "supervised_macs": 240_000_000}}
+    runs = [
+        make_run(last={"step": 60}),
+        make_run(method="kd", last={"step": 27}, environment=dear),
+        make_run(method="byot", environment={"cost": sizes}),
+    ]
+    rows = {row.label: row for row in compare(runs, budget="Every method …").rows}
+    assert {label: row.share for label, row in rows.items()} == {
+        "supervised": 1,
+        "kd": pytest.approx(3 * 27 / 60),
+        "byot": None,
+    }
+    assert rows["kd"].step_operations == 64 * 720e6  # of a batch
+    assert rows["kd"].operations == 27 * 64 * 720e6
+    assert [row.share for row in compare(runs).rows] == [None] * 3
+
+
 def test_what_differs_is_named(make_run):
     runs = [make_run(seed=1), make_run(seed=2, environment={"torch": "2.9.0"})]
     runs += [make_run(method=m, seed=s) for m in ("kd", "mixup") for s in (1, 2)]

@@ -36,9 +36,10 @@ class Column(NamedTuple):
 
 COLUMNS = (
     Column("method", "label", "config.toml, method", "and the options that set it apart", lambda r: r.label, main=True),
+    Column("chosen", "chosen", "metrics.jsonl, last row, val/SCORE", "of the values that were tried, by the mean TITLE of the validation images at the last epoch", lambda r: "–" if r.chosen is None else "yes" if r.chosen else "no", main=True),
     Column("seeds", "seeds", "config.toml, seed", "finished runs", lambda r: str(r.seeds), main=True),
     Column("epochs", "epochs", "config.toml, optim.epochs", "of a run", lambda r: str(r.epochs)),
-    Column("TITLE (%)", "score", "metrics.jsonl, last row, test/SCORE", "of the test images at the last epoch, mean ± standard deviation over seeds", lambda r: f"{percent(r.score)} ± {percent(r.score_sd)}", main=True),
+    Column("TITLE (%)", "score", "metrics.jsonl, last row, test/SCORE", "of the test images at the last epoch, mean ± standard deviation over seeds (that of a sample, n − 1)", lambda r: f"{percent(r.score)} ± {percent(r.score_sd)}", main=True),
     Column("top-5 (%)", "top5", "metrics.jsonl, last row, test/top5", "likewise, for the five likeliest classes", lambda r: "–" if r.top5 is None else f"{percent(r.top5)} ± {percent(r.top5_sd)}"),
     Column("diff.", "difference", "metrics.jsonl, last row, test/SCORE, less the baseline’s", "of TITLE to the baseline, in points, over the seeds that both have", lambda r: percent(r.difference, "+"), main=True),
     Column("95 % interval", "low", "outcomes.json, beside the baseline’s", "of the difference, by a bootstrap over seeds and test images, for each method by itself: of twenty that change nothing, one is expected to show a difference", lambda r: "–" if r.low is None else f"[{percent(r.low, '+')}, {percent(r.high, '+')}]", main=True),
@@ -48,6 +49,8 @@ COLUMNS = (
     Column("params (M)", "parameters", "environment.json, cost.parameters", "millions of parameters in the network that is deployed", lambda r: f"{r.parameters / 1e6:.2f}"),
     Column("trained (M)", "trained_parameters", "environment.json, cost.trained_parameters", "millions of parameters in training, heads included", lambda r: f"{r.trained_parameters / 1e6:.2f}"),
     Column("cost", "cost", "environment.json, cost.step_macs and cost.supervised_macs", "multiply-adds of a training step, forward and backward and with the teacher’s, that of supervised on the same network being 1; – for runs that were begun before it was written down", lambda r: "–" if r.cost is None else f"{r.cost:.2f}", main=True),
+    Column("step (GMAC)", "step_operations", "environment.json, cost.step_macs, times the images of a batch", "the multiply-adds of a training step themselves, in thousands of millions", lambda r: "–" if r.step_operations is None else f"{r.step_operations / 1e9:,.2f}"),
+    Column("share", "share", "environment.json, cost.step_macs, and metrics.jsonl, last row, step", "of the baseline’s operations in a whole training, which whole epochs, one or more, cannot make quite equal", lambda r: "–" if r.share is None else f"{r.share:.2f}", main=True),
     Column("images/s", "images_per_second", "metrics.jsonl, every row, images_per_second", "median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
     Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}", main=True),
     Column("memory (MiB)", "memory", "environment.json, peak_memory_bytes", "most that the process of a run held, beyond what it began with", lambda r: "–" if r.memory is None else f"{r.memory / 2**20:,.0f}"),

@@ -1,6 +1,5 @@
 """Commands that train, and put runs side by side."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,7 +95,7 @@ def compare(
     The exit code is 1 where a run failed; the others are compared all the same.
     """
     from cohobate import downstream, study
-    from cohobate.analysis import comparison, report, sweeps, tables, transfers
+    from cohobate.analysis import comparison, report, tables, transfers, tuning
     from cohobate.rundir import check_folder
 
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
@@ -134,7 +133,7 @@ def compare(
         study.score_again(folders, shown)
     found = comparison.compare(folders, told=told, budget=sentence)
     if swept:
-        found = replace(found, tuned=sweeps.tuned(found, swept))
+        found = tuning.tune(found, swept)
     show_comparison(found)
     tables.write(found, folder)
     moved = None
