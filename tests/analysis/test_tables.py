@@ -117,7 +117,7 @@ def test_latex_is_escaped(make_run):
     )
     assert f"kd tag={escaped} & 1 &" in text
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
-    assert {line.replace(r"\&", "").count("&") for line in rows} == {10}
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {11}
 
 
 def test_files_of_a_comparison(comparison, tmp_path):

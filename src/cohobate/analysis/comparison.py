@@ -110,8 +110,11 @@ def compare(
         except ValueError as error:
             left_out.append(str(error))
             continue
-        if run.finished:
+        if run.finished and 0 <= run.score <= 1:
             runs.append(run)
+        elif run.finished:
+            score = f"test/{run.task.score} is {run.score}, and no share between 0 and 1"
+            left_out.append(f"{path / 'metrics.jsonl'}: {score}")
         else:
             epochs = f"{len(run.rows)} of {run.epochs} epochs"
             left_out.append(f"{path}: {epochs}; `cohobate train` it again to finish")
