@@ -106,11 +106,12 @@ class Run:
                 f"{path / 'outcomes.json'} is of another network: its {run.task.title} is"
                 f" {100 * outcomes.score:.2f} % there, and {100 * run.score:.2f} % in metrics.jsonl"
             )
-        seen = run.images.get("test", outcomes.fingerprint)
-        if outcomes.fingerprint != seen:
+        there: str = outcomes.fingerprint
+        seen = run.images.get("test") or there
+        if there != seen:
             raise ValueError(
-                f"{path / 'outcomes.json'} is of other images: their fingerprint is"
-                f" {outcomes.fingerprint[:8]} there, and {seen[:8]} in environment.json"
+                f"{path / 'outcomes.json'} is of other images: their fingerprint is {there[:8]} there,"
+                f" and {seen[:8]} in environment.json"
             )
         return replace(run, outcomes=outcomes)
 
