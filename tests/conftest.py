@@ -85,6 +85,24 @@ def taught(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """A folder of all shapes, with their masks and boxes."""
+    from cohobate.data.shapes import made
+
+    return made(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture()
+def train_shapes(cohobate, shapes):
+    """Trains a run file with its settings on the shapes, in a folder, with more settings."""
+
+    def run(file, out, *settings) -> Ran:
+        return cohobate("train", *file, f"data.root={shapes}", *settings, "--out", out)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def few_shapes(tmp_path_factory) -> Path:
     """A folder of shapes with their masks, fifteen pictures in all."""
     from cohobate.data.shapes import made

@@ -1,7 +1,9 @@
 """Where things lie that tests read."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from cohobate.methods import METHODS
 
@@ -11,3 +13,9 @@ DATA = Path(os.environ.get("COHOBATE_TEST_DATA", ROOT.parent / "shared" / "data"
 
 CLASSIFYING = [name for name, kind in METHODS.items() if "classification" in kind.tasks]
 """The methods that train classifiers."""
+
+
+def rows(run: str | Path) -> list[dict[str, Any]]:
+    """What a run left in its folder of every epoch."""
+    lines = Path(run, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -37,7 +37,7 @@ MISTAKES = {
     ),
     "model option": (
         ["model.drop_pth=0.1"],
-        ["model 'cifar_resnet8'", "'drop_pth': did you mean 'drop_rate'? choose from drop_rate, "],
+        ["model 'cifar_resnet8'", "'drop_pth': did you mean 'drop_rate'? choose from arch, "],
     ),
     "timm model option": (
         ["model.arch=resnet10t", "model.drop_pth_rate=0.1"],

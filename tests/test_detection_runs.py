@@ -1,16 +1,16 @@
 """Detection through the command line: trained, stopped, continued, taught, carried over."""
 
-import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.ops import batched_nms
 
-from cohobate.data.shapes import made
 from cohobate.models import Detector
 from cohobate.weights import load_network, start_from
-from places import SMOKE
+from places import SMOKE, rows
 
 RUN = SMOKE.parent / "detection.toml"
 FAST = (
@@ -19,21 +19,9 @@ FAST = (
 )
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return made(tmp_path_factory.mktemp("data") / "shapes")
-
-
 @pytest.fixture()
-def train(cohobate, root):
-    def run(out, *settings):
-        return cohobate("train", RUN, *FAST, f"data.root={root}", *settings, "--out", out)
-
-    return run
-
-
-def rows(out):
-    return [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+def train(train_shapes):
+    return partial(train_shapes, [RUN, *FAST])
 
 
 def test_a_run_is_trained_scored_and_opened_again(train, cohobate, tmp_path):
@@ -50,7 +38,7 @@ def test_a_run_is_trained_scored_and_opened_again(train, cohobate, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fasterrcnn", "maskrcnn", "retinanet"])
-def test_other_detectors(train, root, kind):
+def test_other_detectors(train, kind):
     ran = train("run", f"model.detector={kind}", "model.frozen_bn=true", "optim.ema=0.9")
     assert ran.code == 0, ran.err
     assert all(value == value for value in rows("run")[-1].values())
@@ -119,10 +107,47 @@ def test_explain_tells_levels_losses_and_costs(cohobate):
         assert word in ran.out
 
 
-def test_commands_that_take_no_detector_say_so(train, cohobate):
-    assert train("run").code == 0
+@pytest.mark.parametrize("kind", ["fcos", "retinanet"])
+def test_what_is_said_of_every_place_is_after_suppression_what_is_found(kind):
+    torch.manual_seed(0)
+    network = Detector("test_resnet", 3, detector=kind, width=64, size=64).eval()
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        network.heads.net.head.classification_head.cls_logits.weight.mul_(50)  # no two alike
+        boxes, scores = network.every(images)
+        network.heads.net.score_thresh = least = float(scores.quantile(0.99))
+        for found, where, sure in zip(network(images), boxes, scores):
+            place, label = (sure > least).nonzero(as_tuple=True)
+            kept = batched_nms(where[place], sure[place, label], label, network.overlap)
+            assert len(kept) > 3
+            kept = kept[: network.heads.net.detections_per_img]
+            torch.testing.assert_close(found["boxes"], where[place][kept])
+            torch.testing.assert_close(found["scores"], sure[place, label][kept])
+            assert torch.equal(found["labels"], label[kept])
+
+
+@pytest.mark.slow
+def test_a_detector_of_one_stage_is_exported(train, cohobate, tmp_path):
+    assert train("run", "data.size=40").code == 0
+    ran = cohobate("export", "run", "--format", "torch-export", "--out", "net")
+    assert ran.code == 0, ran.err
+    assert "its boxes and scores differ from PyTorch's by" in ran.out
+    graph = torch.export.load("net/model.pt2").module()
+    images = torch.rand(3, 3, 64, 64)  # whole cells of 32 pixels
+    with torch.no_grad():
+        expected = load_network(tmp_path / "net").eval().every(images)
+    for ours, theirs in zip(expected, graph(images), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+    card = Path("net/README.md").read_text()
+    assert "boxes, scores = network(images)" in card
+    assert "float32 (B, 3, 64, 64)" in card and "long side resized to 40 pixels" in card
+    assert "(scores[0] > 0.2).nonzero(as_tuple=True)" in card
+
+
+def test_what_takes_no_detector_says_so(train, cohobate):
+    assert train("run", "model.detector=fasterrcnn").code == 0
     for command, sentence in (
-        (["export", "run", "--format", "onnx"], "task=detection, whose networks are not exported"),
+        (["export", "run", "--format", "onnx"], "'fasterrcnn' cannot be exported"),
         (["transfer", "linear", "run", "data.name=digits"], "holds a network for detection"),
     ):
         ran = cohobate(*command)
@@ -142,6 +167,14 @@ def test_commands_that_take_no_detector_say_so(train, cohobate):
 def test_an_option_of_the_wrong_kind_is_one_sentence(train, setting, sentence):
     ran = train("run", setting)
     assert (ran.code, ran.err) == (2, f"cohobate: {sentence}\n")
+
+
+def test_an_unknown_option_is_told_with_those_of_the_detector_itself(train):
+    ran = train("run", "model.frozen_b=true")
+    assert ran.code == 2
+    assert "unknown option of [model] 'frozen_b': did you mean 'frozen_bn'? " in ran.err
+    for name in ("detector", "drop_rate", "freeze", "width"):  # its own, timm's, and a run's
+        assert f" {name}," in f"{ran.err.strip()},"
 
 
 def test_a_start_of_another_network_with_the_same_names_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from places import SMOKE
@@ -43,7 +44,7 @@ def test_what_is_missing_is_trained_and_what_is_there_stays(
     last = Path("student/transfer/pixels/seed0/metrics.jsonl").read_text().splitlines()[-1]
     assert scores["kd", "pixels"] == json.loads(last)["test/miou"]
     alone = cohobate("transfer", "linear", "student", *FEW)
-    assert f"{100 * scores['kd', 'linear-digits']:.2f} %" in alone.out
+    assert f"{100 * scores['kd', 'linear-digits-epochs=3-per_class=8']:.2f} %" in alone.out
     assert 'id="transfer"' in Path("table/report.html").read_text()
 
     shutil.rmtree("student/transfer/pixels")
@@ -58,7 +59,7 @@ def test_what_is_missing_is_trained_and_what_is_there_stays(
 
     Path("student/model.safetensors").unlink()
     ran = cohobate("compare", *networks, *wanted, "--out", "table")
-    assert ran.code == 1  # what cannot be done is told of, and the rest is shown
+    assert ran.code == 1, ran.err
     assert "student/transfer/pixels/seed0: left out: student holds no trained network" in ran.out
     assert "moved/transfer" not in ran.out, "what is done is not done again"
 
@@ -69,7 +70,24 @@ MISTAKES = {
     "no file": (transfer("pixels.toml"), "there is no run file pixels.toml"),
     "no data": (transfer("segmentation"), "needs a data set"),
     "setting": (transfer("linear", *FEW, "method.name=kd"), "takes no method.name"),
-    "twice": (2 * transfer("linear", *FEW), "two of --transfer are called linear-digits"),
+    "twice": (2 * transfer("linear", *FEW), "two of --transfer are called linear-digits-epochs=3"),
+    "quotation": (
+        transfer("linear", "data.root='a"),
+        "--transfer linear data.root='a: a quotation",
+    ),
+    "batch": (
+        transfer("segmentation", "data.name=shapes", "data.fraction=0.05"),
+        "data.batch_size=16 is larger than the 7 training images",
+    ),
+    "no classifier": (
+        (
+            "task=segmentation",
+            "data.name=shapes",
+            "model.arch=resnet10t",
+            *transfer("linear", *FEW),
+        ),
+        "is a run of task=segmentation",
+    ),
     "data": (transfer("linear", "data.name=npz", "data.root=nowhere"), "nowhere"),
     "masks": (transfer("segmentation", "data.name=folder", "data.root=nowhere"), "nowhere"),
     "decoder": (
@@ -87,3 +105,22 @@ def test_a_mistake_is_told_before_anything_is_trained(cohobate, mistake):
     assert sentence in ran.err
     assert "Traceback" not in ran.err
     assert not Path("table").exists()
+
+
+def test_data_in_folders_is_told_apart_by_their_names(cohobate, networks):
+    random = np.random.default_rng(0)
+    for name in ("bright", "dark"):
+        Path(name).mkdir()
+        for split, count in (("train", 40), ("test", 20)):
+            labels = np.arange(count) % 2
+            images = random.integers(0, 99 if name == "dark" else 255, (count, 32, 32, 3))
+            images = (images + 99 * labels[:, None, None, None]).clip(0, 255).astype(np.uint8)
+            np.savez(f"{name}/{split}.npz", images=images, labels=labels)
+    both = [transfer("linear", "data.name=npz", f"data.root={name}") for name in ("bright", "dark")]
+    ran = cohobate("compare", networks[0], *both[0], *both[1], "--out", "table")
+    assert ran.code == 0, ran.err
+    assert "bright linear top-1 (%)" in ran.out
+    assert "dark linear top-1 (%)" in ran.out
+    kept = [f"moved/transfer/linear-{name}/seed0/outcomes.json" for name in ("bright", "dark")]
+    first, second = (json.loads(Path(file).read_text()) for file in kept)
+    assert first != second, "each scored on its own images"

@@ -94,3 +94,15 @@ def test_what_is_no_network(cohobate, tmp_path):
     ran = cohobate("transfer", "linear", tmp_path, "data.name=digits")
     assert ran.code == 2
     assert "holds no trained network" in ran.err
+
+
+def test_a_checkpoint_file_is_the_network_that_its_folder_holds(cohobate, tmp_path, other):
+    net = Classifier("resnet10t", 7, size=32).net
+    timm.models.save_for_hf(net, str(tmp_path / "net"), safe_serialization=True)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    given = [*other, "optim.epochs=1", "data.size=32"]
+    whole = linear(tmp_path / "net", given)
+    assert linear(tmp_path / "net.pth", [*given, "model.arch=resnet10t"]) == whole
+    ran = cohobate("transfer", "linear", tmp_path / "net.pth", *given)
+    assert ran.code == 2
+    assert "does not tell its network: add model.arch=NAME" in ran.err

@@ -15,7 +15,7 @@ import pytest
 from cohobate.config import RunConfig
 from cohobate.loggers import LOGGERS, Loggers
 from cohobate.rundir import RunDir
-from places import SMOKE
+from places import SMOKE, rows
 from processes import Command
 
 FEW = ("data.per_class=8", "data.batch_size=40")
@@ -31,10 +31,6 @@ def places(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-
-
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def in_tensorboard(folder: Path) -> tuple[Seen, set[str]]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cohobate import config, study
 from cohobate.analysis.masks import colours
+from cohobate.core import VOID
 from cohobate.data.shapes import made
 from cohobate.display import Silent
 from cohobate.outcomes import Overlaps
@@ -31,12 +32,17 @@ KINDS = ("background", "disc", "square", "triangle")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A folder with the shapes and with two seeds each of two methods, as `compare` leaves them."""
+    """A folder with the shapes and with two seeds each of two methods, as `compare` leaves them.
+
+    Of the last image to test on, all is void.
+    """
     home = tmp_path_factory.mktemp("masks")
     for part, count in (("train", 18), ("test", IMAGES)):
         listed = made(home / "shapes") / f"{part}.txt"
         names = listed.read_text().splitlines()[:count]
         listed.write_text("\n".join(names) + "\n")
+    nothing = np.full((64, 64), VOID, dtype=np.uint8)
+    Image.fromarray(nothing).save(home / "shapes" / "masks" / f"{names[-1]}.png")
     settings = [*FAST, f"data.root={home / 'shapes'}"]
     planned = study.plan([RUN], settings, {"method.name": ["supervised", "label_smoothing"]}, 2)
     _, told = study.carry_out(planned, home / "out" / "runs", Silent())
@@ -151,8 +157,9 @@ def test_analyse_pictures_the_worst_and_the_best(home, run, cohobate):
     assert first["scores"]["miou"] == pytest.approx(row(run)["test/miou"], abs=1e-3)
     kept = Overlaps.of(json.loads((run / "outcomes.json").read_text())).counts
     with np.errstate(invalid="ignore"):
-        each = np.nanmean(kept[:, 0] / kept[:, 1], 1)
-    assert first["marks"] == pytest.approx(each, abs=0.02)
+        each = np.nanmean(kept[:-1, 0] / kept[:-1, 1], 1)
+    assert first["marks"][:-1] == pytest.approx(each, abs=0.02)
+    assert [seen["marks"].pop() for seen in numbers["seen"]] == [None] * 2  # of void alone
     assert [one["kind"] for one in numbers["pictured"]] == ["worst"] * 2 + ["median"] * 2 + [
         "best"
     ] * 2
@@ -196,8 +203,16 @@ def test_predict_writes_a_mask_and_the_shares(home, run, cohobate, tmp_path):
         logits = torch.nn.functional.interpolate(network(small), (64, 64), mode="bilinear")
     said = np.array(Image.open(Path("masks", lines[1][1])))
     assert np.mean(said == logits.argmax(1)[0].numpy()) > 0.97
+    ran = cohobate("predict", run, *files, "--out", "shares.csv")
+    assert ran.code == 0, ran.err
+    alone = list(csv.reader(Path("shares.csv").read_text().splitlines()))
+    assert alone == [[line[0], *line[2:]] for line in lines[:4]]
+    printed = cohobate("predict", run, files[0])
+    assert alone[1][1] in printed.out and not list(Path().glob("test*.png"))
+    Path("folder.csv").mkdir()
     for given, sentence in (
-        ([files[0]], "give --out FOLDER"),
+        ([Path("nowhere.png")], "there is no file or folder nowhere.png"),
+        ([files[0], "--out", "folder.csv"], "--out folder.csv is a folder"),
         ([files[0], "--out", "x", "--top", "2"], "leave --top away"),
         ([files[0], "--out", files[0].parent], "is one of the images"),
         ([files[0], "optim.lr=1", "--out", "x"], "eval.window"),

@@ -87,6 +87,75 @@ def test_boundary_f_finds_shifted_outlines_within_the_tolerance():
     assert float(boundary_f(torch.tensor(truth), torch.tensor(truth), 3)) == pytest.approx(1)
 
 
+def slow_boundary_f(label, truth, radius):
+    """Pixel by pixel: void is of the class that is nearest, and near it nothing is false."""
+    places = [*np.ndindex(truth.shape)]
+    known = np.array([place for place in places if truth[place] != VOID])
+
+    def filled(place):
+        away = np.hypot(*(known - place).T)
+        kinds = {int(truth[tuple(other)]) for other in known[away == away.min()]}
+        assert len(kinds) == 1, "the middle of void should be between two pixels"
+        return kinds.pop()
+
+    def around(mask, place, reach):
+        y, x = place
+        return mask[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+
+    whole = np.array([filled(place) for place in places]).reshape(truth.shape)
+    scores = []
+    for kind in range(3):
+        edges, true = (
+            np.array([m[p] == kind and (around(m, p, 1) != kind).any() for p in places])
+            for m in (label, whole)
+        )
+        edges, true = edges.reshape(truth.shape), true.reshape(truth.shape)
+        if not true.any():
+            continue
+        hits = [p for p in places if edges[p] and around(true, p, radius).any()]
+        found = [p for p in places if true[p] and around(edges, p, radius).any()]
+        strays = [p for p in places if edges[p] and p not in hits]
+        false = [p for p in strays if (around(truth, p, radius) != VOID).all()]
+        precision = len(hits) / max(len(hits) + len(false), 1)
+        recall = len(found) / true.sum()
+        scores.append(2 * precision * recall / max(precision + recall, 1e-12))
+    return np.mean(scores)
+
+
+@pytest.fixture(scope="module")
+def ringed():
+    """A square of class 1 in class 0, void four pixels wide around it; a spot of class 2, and void alone."""
+    truth = np.zeros((24, 30), dtype=np.int64)
+    truth[3:15, 3:15] = VOID
+    truth[7:11, 7:11] = 1
+    truth[18:21, 20:24] = 2
+    truth[4:8, 22:26] = VOID
+    return truth
+
+
+def test_void_between_two_classes_is_no_edge_but_where_they_meet(ringed):
+    middle = np.where(ringed == VOID, 0, ringed)
+    middle[5:13, 5:13] = 1
+    late = np.where(ringed == 2, 0, np.roll(middle, 4, 1))
+    late[20:, 5:9] = 2
+    for label in (middle, late):
+        own = boundary_f(torch.tensor(label), torch.tensor(ringed), 3)
+        assert float(own) == pytest.approx(slow_boundary_f(label, ringed, 1), abs=1e-6)
+    assert float(boundary_f(torch.tensor(middle), torch.tensor(ringed), 3)) == pytest.approx(1)
+    ground = torch.zeros(24, 30, dtype=torch.int64)
+    assert float(boundary_f(ground, torch.tensor(ringed), 3)) == 0
+
+
+def test_there_is_no_boundary_f_where_no_two_classes_meet(ringed):
+    label, alone = np.where(ringed == 1, 1, 0), np.where(ringed == VOID, VOID, 0)
+    scores = segmentation(Reader(), [batch(label, alone)])
+    assert "boundary_f" not in scores and scores["miou"] == 1
+    sharp = Reader()
+    sharp.size = 24  # the short side of the images, which are then seen as they are
+    both = segmentation(sharp, [batch(label, alone), batch(label, label)])
+    assert both["boundary_f"] == pytest.approx(1)
+
+
 def test_windows_flips_and_scales_agree_on_what_does_not_hang_on_them():
     label = np.repeat(np.repeat(np.array([[0, 1], [2, 1]]), 10, 0), 10, 1)
     images = batch(label, label).images

@@ -1,7 +1,6 @@
 """What a frozen teacher says, written once and recalled: the same run, without asking the teacher."""
 
 import errno
-import json
 import math
 import os
 import signal
@@ -20,7 +19,7 @@ from cohobate.engine import Training
 from cohobate.modules import Frozen
 from cohobate.recall import largest, spread
 from cohobate.train import train
-from places import SMOKE
+from places import SMOKE, rows
 from processes import Command
 
 FEW = ("data.per_class=8", "data.batch_size=16", "precision=float32")
@@ -64,10 +63,6 @@ def student(smoke, teacher, tmp_path):
         return smoke(tmp_path / name, *given, *folder, epochs=epochs)
 
     return run
-
-
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def assert_same(one: Path, two: Path) -> None:

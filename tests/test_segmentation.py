@@ -1,15 +1,14 @@
 """Segmentation through the command line: trained, stopped, continued, taught, carried over."""
 
-import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from cohobate.data.shapes import made
 from cohobate.weights import load_network
-from places import SMOKE
+from places import SMOKE, rows
 
 RUN = SMOKE.parent / "segmentation.toml"
 FAST = (
@@ -18,21 +17,9 @@ FAST = (
 )
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return made(tmp_path_factory.mktemp("data") / "shapes")
-
-
 @pytest.fixture()
-def train(cohobate, root):
-    def run(out, *settings):
-        return cohobate("train", RUN, *FAST, f"data.root={root}", *settings, "--out", out)
-
-    return run
-
-
-def rows(out):
-    return [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+def train(train_shapes):
+    return partial(train_shapes, [RUN, *FAST])
 
 
 def test_a_run_is_trained_scored_and_opened_again(train, cohobate, tmp_path):
@@ -117,7 +104,7 @@ def test_mistakes_are_one_sentence(train):
         (["method.name=bake"], "method 'bake' is for classification, and task=segmentation"),
         (["method.name=frskd_segmentation"], 'set model.decoder="bifpn"'),
         (["model.arch=vit_tiny_patch16_224"], "is no pyramid"),
-        (["data.augment=['turn']"], "unknown augmentation 'turn'"),
+        (["data.augment=['turn']"], "unknown augmentation in data.augment 'turn'"),
         (["data.per_class=5"], "data.fraction=0.1"),
         (["data.name=digits"], "unknown dataset 'digits'"),
     ):

@@ -15,11 +15,7 @@ from safetensors.torch import load_file
 
 from cohobate import build, config
 from cohobate.tasks import TASKS
-from places import SMOKE
-
-
-def rows(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+from places import SMOKE, rows
 
 
 def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
@@ -68,6 +64,11 @@ def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path
         (["model.arch=hf-hub:timm/resnet18.a1_in1k"], "digits/hf-hub.timm_resnet18.a1_in1k/"),
         (["method.name=own_method:Mine"], "digits/cifar_resnet8/own_method.Mine/seed0"),
         (["method.name=kd", "mix.name=mixup"], "digits/cifar_resnet8/kd-mixup/seed0"),
+        (["task=segmentation", "data.name=voc2012"], "voc2012/cifar_resnet8-fpn/supervised/"),
+        (
+            ["task=detection", "data.name=voc2012", "model.detector=fcos"],
+            "voc2012/cifar_resnet8-fcos/supervised/",
+        ),
     ],
 )
 def test_every_name_is_one_part_of_the_default_folder(settings, folder):

@@ -44,6 +44,10 @@ def test_a_run_becomes_the_encoder_of_another_task(cohobate, digits, few_shapes)
     assert ran.code == 0, ran.err
     folder = digits / "transfer" / "segmentation-shapes" / "seed0"
     assert f"{folder}: test/miou" in ran.out
+    gave = (
+        f"init={digits} gave tensors: 54 of 54 of the encoder, none of 66 of the decoder, none of 2"
+    )
+    assert gave in ran.out
     run = told(folder)
     assert (run["task"], run["init"]) == ("segmentation", str(digits))
     assert run["model"]["arch"] == "cifar_resnet8"

@@ -14,11 +14,12 @@ from pydantic import ConfigDict, ValidationError, create_model
 from torch import nn
 
 from cohobate import config as settings
-from cohobate.config import CacheConfig, MethodConfig, MixConfig, RunConfig
+from cohobate.config import CacheConfig, MethodConfig, MixConfig, ModelConfig, RunConfig
 from cohobate.core import Method, Mixing, out_of_memory, unknown
 from cohobate.data.classification import ImageSet
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
+from cohobate.models.classifier import FOUND_OUT, UnknownOption
 from cohobate.modules.mixing import MIXINGS
 from cohobate.rundir import part
 from cohobate.stages import located
@@ -26,6 +27,8 @@ from cohobate.tasks import TASKS
 from cohobate.weights import class_names, normalisation, start_from
 
 R = TypeVar("R", bound=RunConfig)
+FROM_DATA = ("size", "mean", "std")
+"""Options of our networks that are found out from the data, besides `FOUND_OUT`, timm's own."""
 
 
 def find_method(name: str) -> type[Method]:
@@ -179,12 +182,29 @@ def shown(config: RunConfig) -> dict[str, Any]:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """Where a run lies that was given no folder: `out/DATA/ARCH/[STAGE-…]METHOD[-MIXING]/seedK`."""
+    """Where a run lies that was given no folder: `out/DATA/ARCH/[STAGE-…]METHOD[-MIXING]/seedK`.
+
+    Where something stands upon the network, as a decoder, ARCH is both: `resnet18-fpn`.
+    """
     earlier = [stage.title for stage in config.before or ()]
     mixing = [config.mix.name] if config.mix else []
     method = "-".join([*earlier, config.method.name, *mixing])
-    names = (config.data.name, config.model.arch, method)
+    arch, upon = config.model.arch, TASKS[config.task].upon
+    if upon:
+        usual = inspect.signature(TASKS[config.task].model).parameters[upon].default
+        arch = f"{arch}-{config.model.options.get(upon, usual)}"
+    names = (config.data.name, arch, method)
     return Path("out", *map(part, names), f"seed{config.seed}")
+
+
+def data_name(config: RunConfig) -> str:
+    """What people call the data of a run: the name of its set; of files of one's own, their folder's."""
+    wanted = config.data
+    try:
+        TASKS[config.task].declared(wanted.name)
+    except ValueError:  # the name is one of a layout, which files of any kind have
+        return Path(wanted.root or "").expanduser().resolve().name if wanted.root else wanted.name
+    return wanted.name
 
 
 def load_data(config: RunConfig) -> ImageSet:
@@ -206,7 +226,7 @@ def load_data(config: RunConfig) -> ImageSet:
 def model(config: RunConfig, data: ImageSet) -> Any:
     """The network of a run, from `init` where it names one, frozen as far as it should be."""
     wanted = config.model
-    for key in ("num_classes", "size", "mean", "std", "in_chans"):
+    for key in (*FOUND_OUT, *FROM_DATA):
         if key in wanted.options:
             raise ValueError(f"model.{key} is found out from the data: leave it away")
     init = None
@@ -216,14 +236,18 @@ def model(config: RunConfig, data: ImageSet) -> Any:
         own |= normalisation(init)  # what it learnt, it learnt of images that were normalised so
     kind = TASKS[config.task].model
     _check_options(kind, wanted.options)
-    network = kind(
-        wanted.arch,
-        len(data.classes),
-        size=data.size,
-        pretrained=wanted.pretrained,
-        **own,
-        **wanted.options,
-    )
+    try:
+        network = kind(
+            wanted.arch,
+            len(data.classes),
+            size=data.size,
+            pretrained=wanted.pretrained,
+            **own,
+            **wanted.options,
+        )
+    except UnknownOption as error:
+        known = {*inspect.signature(kind).parameters} - {"options", *FOUND_OUT, *FROM_DATA}
+        raise error.among(known | {*ModelConfig.model_fields}) from None
     check_size(network, data.size)
     _start(config, network, data, init)
     network.freeze(wanted.freeze)
@@ -241,15 +265,18 @@ def _check_options(kind: type[nn.Module], given: dict[str, Any]) -> None:
         raise ValueError(settings.explain(error, schema, "model.")) from None
 
 
-def _start(config: RunConfig, network: Classifier, data: ImageSet, init: Path | None) -> None:
-    """Loads the weights of `init`, where there is one.
+def _start(config: RunConfig, network: Any, data: ImageSet, init: Path | None) -> None:
+    """Loads the weights of `init`, where there is one, of which the network's note then tells.
 
     Raises ValueError where the method keeps the network as it is, and its classifier is not of the
     data's classes.
     """
     fits, names = True, data.classes
     if init:
-        fits, names = start_from(network, str(init)), class_names(init) or names
+        loaded, names = start_from(network, str(init)), class_names(init) or names
+        fits = all(some == every for some, every in loaded.values())
+        parts = (f"{some or 'none'} of {n} of the {part}" for part, (some, n) in loaded.items())
+        network.note = f"init={config.init} gave tensors: {', '.join(parts)}"
     elif config.model.pretrained:
         fits = network.net.pretrained_cfg.get("num_classes") == len(data.classes)
     kept_by = find_method(config.method.name).kept_by

@@ -1,6 +1,7 @@
 """The card of an exported network: what it is, how it was trained, what it scores, how it is loaded."""
 
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Kind(NamedTuple):
 KINDS = {
     "classification": Kind("image-classification", "accuracy"),
     "segmentation": Kind("image-segmentation", "mean_iou"),
+    "detection": Kind("object-detection", "mean_average_precision"),
 }
 """The tasks that have a card, the template `cards/TASK.md`."""
 
@@ -78,12 +80,15 @@ def write(
     file: Path,
     home: Path,
     batch: int | None,
+    side: int,
+    outputs: Sequence[str],
 ) -> str:
     """The card, in Markdown, with what the Hugging Face Hub reads before it.
 
     row: of a table. form, file: what was exported, and where it lies.
     home: the folder from which timm, or cohobate, loads the network.
-    batch: the number of images that the file is for; None for any.
+    batch: the number of images that the file is for; None for any. side: theirs, in pixels.
+    outputs: the names of what it gives.
     """
     known, encoder = network.net.pretrained_cfg, getattr(network, "encoder", network)
     mean, std = (encoder.get_buffer(name).flatten().tolist() for name in ("mean", "std"))
@@ -105,11 +110,16 @@ def write(
         mark=MARK,
         arch=arch,
         decoder=network.spec.get("decoder"),
+        detector=network.spec.get("detector"),
+        least=getattr(network, "least", None),
+        overlap=getattr(network, "overlap", None),
         data=text(data),
         method=text(method),
         idea=_idea(run.config["method"]["name"]),
         parameters=f"{sum(p.numel() for p in network.parameters()):,}",
         size=network.size,
+        side=side,
+        outputs=outputs,
         crop=f"{100 * known.get('crop_pct', 1):g} %",
         mean=[round(value, 4) for value in mean],
         std=[round(value, 4) for value in std],

@@ -22,8 +22,8 @@ from cohobate.outcomes import Outcomes
 from cohobate.rundir import RunDir, part
 from cohobate.study import Planned
 from cohobate.tasks import TASKS
+from cohobate.train import sampler
 from cohobate.transfer import CLASSIFICATION, Source, Transfer
-from cohobate.weights import load_classifier
 
 
 class Pretrained(NamedTuple):
@@ -63,17 +63,29 @@ class Downstream(ABC):
 class Linear(Downstream):
     """Linear evaluation on the data that the settings name.
 
-    Kept in `RUN_FOLDER/transfer/linear-DATA/seedK/`: `config.toml`, and the answers in `outcomes.json`.
+    Kept in `RUN_FOLDER/transfer/linear-DATA[-KEY=VALUE…]/seedK/`: `config.toml`, and the answers in
+    `outcomes.json`.
     """
 
     metric = f"linear {TASKS[CLASSIFICATION].title}"
 
     def __init__(self, overrides: Sequence[Override]):
         self.overrides = overrides
-        self.data = linear.settled(overrides).data.name
-        self.name = f"linear-{part(self.data)}"
+        self.data = build.data_name(linear.settled(overrides))
+        given = dict(each if isinstance(each, tuple) else settings.pair(each) for each in overrides)
+        own = sorted(
+            f"{key.split('.')[-1]}={value}"
+            for key, value in given.items()
+            if key not in (*settings.INERT, "data.name")
+        )
+        self.name = "-".join(map(part, ["linear", self.data, *own]))
 
     def check(self, network: Pretrained) -> None:
+        if network.config.task != CLASSIFICATION:
+            raise ValueError(
+                f"transfer linear: {network.path} is a run of task={network.config.task}, and only a"
+                " classifier's features can be classified: leave it, or this task, away"
+            )
         if build.load_data(self._settings(network)).test is None:
             raise ValueError(f"transfer linear: {self.data} has no test split to score on")
 
@@ -93,7 +105,7 @@ class Linear(Downstream):
             run = self._folder(network)
             try:
                 given = [*self.overrides, ("seed", network.config.seed)]
-                found = linear.seen(load_classifier(network.path), given)
+                found = linear.opened(Source.of(str(network.path)), given)
                 right = linear.right(found).cpu().numpy()
             except (ValueError, FileNotFoundError) as error:
                 told.append(f"{run.path}: left out: {error}")
@@ -125,8 +137,9 @@ class Training(Downstream):
 
     def check(self, network: Pretrained) -> None:
         config = self._config(network)
-        teachers.blueprint(config)
-        build.load_data(config)
+        data = build.load_data(config)
+        method, _ = teachers.blueprint(config, data)
+        sampler(config, data, method)
 
     def there(self, network: Pretrained) -> Run | None:
         folder = self._folder(network)
@@ -156,7 +169,13 @@ def read(texts: Iterable[str]) -> list[Downstream]:
     """
     found: dict[str, Downstream] = {}
     for text in texts:
-        first, *overrides = shlex.split(text) or [""]
+        try:
+            first, *overrides = shlex.split(text) or [""]
+        except ValueError as error:
+            raise ValueError(
+                f"--transfer {text}: a quotation in it is not closed: close it, or put a backslash"
+                " before a mark that is none"
+            ) from error
         if first == "linear":
             task = Linear(overrides)
         elif first.endswith(".toml"):
@@ -169,8 +188,8 @@ def read(texts: Iterable[str]) -> list[Downstream]:
             raise unknown("task of --transfer", first, ["linear", *TASKS])
         if task.name in found:
             raise ValueError(
-                f"two of --transfer are called {task.name}, and their runs would share folders: give"
-                " one as a run file of another name"
+                f"two of --transfer are called {task.name}, and their runs would share folders: leave"
+                " one away, rename the folder of its data, or give it as a run file of another name"
             )
         found[task.name] = task
     return [*found.values()]
@@ -202,22 +221,23 @@ def carry_out(
     at_once: int = 1,
     *,
     train: bool = True,
-) -> Transfers:
+) -> tuple[Transfers, list[str]]:
     """Puts the networks of a comparison to tasks, where that is not done yet, and to a table.
 
-    train: whether to train what is missing. Raises as `study.carry_out` does.
+    train: whether to train what is missing.
+    Returns besides sentences on what failed. Raises as `study.carry_out` does.
     """
     networks = pretrained(run.path for run in comparison.runs)
-    columns, told = list[Column](), list[str]()
+    columns, told, failed = list[Column](), list[str](), list[str]()
     for task in tasks:
         runs, damaged = _found(task, networks)
         missing = [network for network in networks if network.path not in runs]
         if train and missing:
-            told += task.carry_out(missing, display, at_once)
+            failed += task.carry_out(missing, display, at_once)
             runs, damaged = _found(task, networks)
         told += damaged
         columns.append(Column(task.name, task.data, task.metric, runs))
-    return transfers(comparison, columns, told)
+    return transfers(comparison, columns, [*failed, *told]), failed
 
 
 def _found(task: Downstream, networks: Sequence[Pretrained]) -> tuple[dict[Path, Run], list[str]]:

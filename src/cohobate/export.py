@@ -11,13 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from cohobate import card
 from cohobate.analysis.runs import Run
 from cohobate.core import out_of_memory, require, unknown
 from cohobate.data.draws import generator
+from cohobate.data.framing import CELL
+from cohobate.models import Detector
+from cohobate.models.heads import OneStage
 from cohobate.rundir import check_folder
 from cohobate.weights import load_network, reorder
 
@@ -31,29 +34,58 @@ PROTOBUF = 2**31 - 2**24
 """An ONNX file of more bytes is none: the weights then lie beside it."""
 
 
+Answers = Tensor | Sequence[Tensor]
+"""What a network gives: an output, or several."""
+
+
 class Format(NamedTuple):
     """A form of a network.
 
     file: its name, if no other is asked for.
     write: writes it.
-    read: opens a file, as what it makes of images.
+    read: opens a file, as what it makes of images, one output or several.
     packages: those of the extra of the same name that are needed.
     """
 
     file: str
-    write: Callable[[ExportedProgram, Path], None]
-    read: Callable[[Path], Callable[[Tensor], Tensor]]
+    write: Callable[[ExportedProgram, Path, Sequence[str]], None]
+    read: Callable[[Path], Callable[[Tensor], Answers]]
     packages: tuple[str, ...] = ()
 
 
 class Exported(NamedTuple):
-    """What was written, and the largest difference to PyTorch that was found and is allowed."""
+    """What was written, and the largest difference to PyTorch that was found and is allowed.
+
+    outputs: the names of what the file gives.
+    """
 
     file: Path
     card: Path
     difference: float
     allowed: float
     batches: tuple[int, ...]
+    outputs: tuple[str, ...]
+
+
+class Everywhere(nn.Module):
+    """A detector as a file holds it: what it says at every place, before suppression.
+
+    Raises ValueError for one that proposes boxes first: how many those are is no fixed number.
+    """
+
+    def __init__(self, detector: Detector):
+        super().__init__()
+        if not isinstance(detector.heads, OneStage):
+            raise ValueError(
+                f"model.detector={detector.spec['detector']!r} cannot be exported: the boxes that it"
+                " proposes before it classifies them are of no fixed number; a detector of one stage"
+                ' can, "fcos" or "retinanet"'
+            )
+        self.detector, self.spec = detector, detector.spec
+        self.size = -(-detector.size // CELL) * CELL
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.detector.every(images)
 
 
 def export(
@@ -67,14 +99,15 @@ def export(
     """Writes the network of a run in another form, tries it, and writes its card beside it.
 
     The network takes images (B, 3, S, S) in [0, 1], normalises them itself, and gives logits (B, K),
-    or (B, K, S, S) of a class for every pixel.
+    or (B, K, S, S) of a class for every pixel. A detector of one stage gives boxes (B, N, 4) and scores
+    (B, N, K) of every place, before suppression.
 
     form: "onnx" or "torch-export".
     out: a folder, where timm's own files are put, too; or a file that ends as the form does. By
         default a folder in that of the run, named as the form.
     batch: the number of images that the file is for; None for any.
     table: the folder of a comparison, whose row of this run goes into the card.
-    Raises ValueError where the folder holds no finished run, or one of a task that is not exported,
+    Raises ValueError where the folder holds no finished run, or a detector of two stages,
     the form is unknown or its packages are not installed, the place is taken, or the file does not
     do what PyTorch does.
     """
@@ -83,26 +116,24 @@ def export(
     chosen = FORMATS[form]
     require(f"--format {form}", form, chosen.packages)
     run = Run.read(folder)
-    if run.task_name not in card.KINDS:
-        raise ValueError(
-            f"{folder} is a run of task={run.task_name}, whose networks are not exported: choose from"
-            f" {', '.join(card.KINDS)}"
-        )
     network = load_network(folder).eval()
+    detects = isinstance(network, Detector)
+    deployed: Any = Everywhere(network) if detects else network
+    outputs = ("boxes", "scores") if detects else ("logits",)
     row = card.row(run, table)
     file, page = _places(run.path, form, out)
     network.requires_grad_(False)
     sizes = (batch,) * len(BATCHES) if batch else BATCHES
-    program = trace(network, batch)
+    program = trace(deployed, batch)
     with TemporaryDirectory(dir=file.parent, prefix="export-") as temporary:
         tried = Path(temporary, file.name)
-        with _refusal(network, batch):
-            _quietly(chosen.write, program, tried)
-            difference, allowed = compare(network, _quietly(chosen.read, tried), sizes)
+        with _refusal(deployed, batch):
+            _quietly(chosen.write, program, tried, outputs)
+            difference, allowed = compare(deployed, _quietly(chosen.read, tried), sizes)
         if not difference <= allowed:
             raise ValueError(
-                f"the {form} file says other logits than PyTorch: they differ by {difference:.1e},"
-                f" and {allowed:.1e} is allowed; nothing was written"
+                f"the {form} file says other {' and '.join(outputs)} than PyTorch: they differ by"
+                f" {difference:.1e}, and {allowed:.1e} is allowed; nothing was written"
             )
         for path in Path(temporary).iterdir():
             os.replace(path, file.with_name(path.name))
@@ -112,9 +143,10 @@ def export(
         for name in ("config.json", "model.safetensors"):
             if not (home / name).exists() or not (home / name).samefile(run.path / name):
                 shutil.copyfile(run.path / name, home / name)
-    text = card.write(run, network, row, form=form, file=file, home=home, batch=batch)
-    page.write_text(text, encoding="utf-8")
-    return Exported(file, page, difference, allowed, sizes)
+    place = {"form": form, "file": file, "home": home}
+    given = {"batch": batch, "side": deployed.size, "outputs": outputs}
+    page.write_text(card.write(run, network, row, **place, **given), encoding="utf-8")
+    return Exported(file, page, difference, allowed, sizes, outputs)
 
 
 def trace(network: Any, batch: int | None) -> ExportedProgram:
@@ -146,18 +178,28 @@ def _refusal(network: Any, batch: int | None) -> Iterator[None]:
 
 
 def compare(
-    network: Any, other: Callable[[Tensor], Tensor], sizes: Sequence[int]
+    network: Any, other: Callable[[Tensor], Answers], sizes: Sequence[int]
 ) -> tuple[float, float]:
-    """The largest difference of two networks' logits on batches of noise, and what is allowed."""
-    differences, largest = [torch.zeros(())], [torch.ones(())]
+    """The largest difference of two networks' answers to batches of noise, and what is allowed.
+
+    Of several outputs, of that which comes nearest to what is allowed, or goes farthest beyond.
+    """
+    found: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for number, size in enumerate(sizes):
         shape = (size, 3, network.size, network.size)
         images = torch.rand(shape, generator=generator(0, number))
         with torch.no_grad():
-            expected = network(images)
-        differences.append((other(images) - expected).abs().max())
-        largest.append(expected.abs().max())
-    return float(torch.stack(differences).max()), TOLERANCE * float(torch.stack(largest).max())
+            pairs = zip(_several(network(images)), _several(other(images)), strict=True)
+        for output, (expected, told) in enumerate(pairs):
+            both = (told - expected).abs().max(), expected.abs().max()
+            found.setdefault(output, []).append(both)
+    ends = (torch.tensor(pairs).amax(0).tolist() for pairs in found.values())
+    bounds = [(difference, TOLERANCE * max(1.0, largest)) for difference, largest in ends]
+    return max(bounds, key=lambda pair: pair[0] / pair[1])
+
+
+def _several(answers: Answers) -> Sequence[Tensor]:
+    return (answers,) if isinstance(answers, Tensor) else answers
 
 
 def _places(run: Path, form: str, out: Path | None) -> tuple[Path, Path]:
@@ -190,31 +232,31 @@ def _quietly(what: Callable[..., Any], *given: Any, **options: Any) -> Any:
         return what(*given, **options)
 
 
-def _write_onnx(program: ExportedProgram, file: Path) -> None:
+def _write_onnx(program: ExportedProgram, file: Path, outputs: Sequence[str]) -> None:
     size = sum(weight.nbytes for weight in program.state_dict.values())
     torch.onnx.export(
         program,
         f=file,
         input_names=["images"],
-        output_names=["logits"],
+        output_names=[*outputs],
         dynamic_shapes=ANY_NUMBER if program.range_constraints else None,
         external_data=size > PROTOBUF,
         verbose=False,
     )
 
 
-def _read_onnx(file: Path) -> Callable[[Tensor], Tensor]:
+def _read_onnx(file: Path) -> Callable[[Tensor], Answers]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return lambda images: [*map(torch.from_numpy, session.run(None, {"images": images.numpy()}))]
 
 
-def _write_torch(program: ExportedProgram, file: Path) -> None:
+def _write_torch(program: ExportedProgram, file: Path, outputs: Sequence[str]) -> None:
     torch.export.save(program, file)
 
 
-def _read_torch(file: Path) -> Callable[[Tensor], Tensor]:
+def _read_torch(file: Path) -> Callable[[Tensor], Answers]:
     return torch.export.load(file).module()
 
 

@@ -19,7 +19,8 @@ from cohobate.data.loader import EvalLoader
 from cohobate.data.splits import Split
 from cohobate.models import Classifier
 from cohobate.optim import Recipe
-from cohobate.weights import load_classifier
+from cohobate.trained import named_network, open_file
+from cohobate.transfer import Source
 
 NEIGHBOURS = 20
 DEFAULTS = {
@@ -35,7 +36,12 @@ DEFAULTS = {
     },
 }
 """The settings of HSAKD's linear evaluation."""
+TAKEN = ("data", "optim", "eval", "seed")
+"""The tables of a run file that an evaluation takes settings of."""
+OF_FILES = (*TAKEN, "model")
+"""The same of a checkpoint file, which does not tell its network."""
 REFUSED = (
+    *("model.freeze", "model.pretrained"),
     *("data.augment", "data.class_weights", "eval.oracle"),
     *("optim.accumulate", "optim.backbone_lr", "optim.ema", "optim.swa"),
 )
@@ -56,23 +62,24 @@ class LinearScores:
     neighbours: float
 
 
-def linear(folder: str | Path, overrides: Sequence[str]) -> LinearScores:
-    """Linear evaluation of the network in `folder` on another data set, and k-NN beside it.
+def linear(source: str | Path, overrides: Sequence[str]) -> LinearScores:
+    """Linear evaluation of a trained network on another data set, and k-NN beside it.
 
     A fresh linear classifier on the frozen features, as in HSAKD (Yang et al., IJCAI 2021,
     https://arxiv.org/abs/2107.13715, its table on STL-10 and TinyImageNet): SGD with Nesterov
     momentum. k-NN: the 20 nearest training images by cosine.
 
-    folder: a run's, or a timm checkpoint's.
-    overrides: settings of `[data]`, `[optim]`, `[eval]` and `seed`; `data.name` is needed.
-        `data.size` is by default the size that the network was trained at.
+    source: a run's folder or file, a folder of timm's form, a checkpoint file, or `timm:NAME`.
+    overrides: settings of `[data]`, `[optim]`, `[eval]` and `seed`; `data.name` is needed, and of
+        a checkpoint file `model.arch`. `data.size` is by default the size that the network was
+        trained at; for a checkpoint file, which does not tell it, the data's own.
 
     Differs from the paper: the features are computed once, in eval mode and without augmentation,
     and shuffled anew every epoch; images are normalised as the network's own training images; and
     the last epoch counts, not the best on the test set.
-    Raises ValueError where the folder, the settings or the data are not as they should be.
+    Raises ValueError where the source, the settings or the data are not as they should be.
     """
-    return scores(seen(load_classifier(folder), overrides))
+    return scores(opened(Source.of(str(source)), overrides))
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,25 @@ class Seen:
     test: tuple[Tensor, Tensor]
 
 
+def opened(source: Source, overrides: Sequence[Override]) -> Seen:
+    """What a network that has to be opened first makes of the data that the settings name.
+
+    Raises ValueError.
+    """
+    if source.path and source.path.is_file():
+        config = settled(overrides, OF_FILES)
+        return _seen(*open_file(source.path, config), config)
+    return seen(named_network(str(source.path or source.name)), overrides)
+
+
 def seen(network: Classifier, overrides: Sequence[Override]) -> Seen:
-    """The features of the data that the settings name. Raises ValueError."""
+    """What a network makes of the data that the settings name. Raises ValueError."""
     config = _sized(settled(overrides), network)
-    data = build.load_data(config)
+    return _seen(network, build.load_data(config), config)
+
+
+def _seen(network: Classifier, data: ImageSet, config: RunConfig) -> Seen:
+    """The features of the data. Raises ValueError where there is none to test on."""
     if data.test is None:
         raise ValueError(f"{data.name} has no test split to score on")
     network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -116,16 +138,17 @@ def right(found: Seen) -> Tensor:
         return classifier(test).argmax(1) == expected
 
 
-def settled(overrides: Sequence[Override]) -> RunConfig:
+def settled(overrides: Sequence[Override], taken: Sequence[str] = TAKEN) -> RunConfig:
     """The settings of an evaluation, the size of its images aside, which the network tells.
 
+    taken: what they may be of.
     Raises ValueError for those that concern the training of a network, and where no data is named.
     """
     keys = (
         each.partition("=")[0].strip() if isinstance(each, str) else each[0] for each in overrides
     )
     for key in keys:
-        if key.split(".")[0] not in ("data", "optim", "eval", "seed") or key in REFUSED:
+        if key.split(".")[0] not in taken or key in REFUSED:
             raise ValueError(
                 f"transfer linear takes no {key}: the network stays as it is, and so do the images"
             )

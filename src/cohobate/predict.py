@@ -54,7 +54,7 @@ def headings(top: int) -> list[str]:
 
 def predict(
     folder: str | Path,
-    given: Sequence[Path],
+    files: Sequence[Path],
     *,
     top: int = 1,
     overrides: Sequence[str] = (),
@@ -66,17 +66,15 @@ def predict(
 
     folder: a run's, or a timm checkpoint's, whose `config.json` says the share of the short side
         that is looked at (`crop_pct`).
-    given: image files, and folders that are searched for such.
+    files: image files, such as `find` gives.
     top: classes for each file.
     overrides: settings of how images are read, as `TAKEN` has it.
-    Raises ValueError where the folder holds no network, there is no such file, or an option does
-    not fit.
+    Raises ValueError where the folder holds no network, or an option does not fit.
     """
     network = load_classifier(folder)
     names = _names(Path(folder), network)
     if top > len(names):
         raise ValueError(f"--top {top}: the network in {folder} knows {len(names)} classes")
-    files = find(given)
     config, run = _settings(folder, overrides), RunDir(folder)
     fabric = Machine.of(run, config, 1).launch()
     fast.prepare(network.to(fabric.device).eval())
@@ -111,19 +109,18 @@ def view_of(folder: str | Path) -> type[View] | None:
     return VIEWS[name]
 
 
-def picture(
+def look(
     folder: str | Path,
-    given: Sequence[Path],
-    out: Path,
+    files: Sequence[Path],
+    pictures: Path | None = None,
     *,
     overrides: Sequence[str] = (),
     display: Lines,
-) -> tuple[int, list[BadImage]]:
-    """Writes a picture of what a network says all over each file, and a table of all of them.
+) -> tuple[list[list[str]], list[BadImage]]:
+    """What a network says all over each file, as lines of a table under their headings.
 
-    out: the folder, for a PNG an image, under its name, and the table that the view names.
-    The rest is as for `predict`. Returns how many pictures were written, and the faults of the files
-    that cannot be read.
+    pictures: a folder that is there, for a PNG of each file, under its name; the table then tells it.
+    The rest is as for `predict`. Returns besides the faults of the files that cannot be read.
     """
     kind = view_of(folder)
     assert kind is not None, "classes have no picture"
@@ -131,11 +128,11 @@ def picture(
     view = kind(_names(Path(folder), network))
     config, run = _settings(folder, overrides), RunDir(folder)
     shown = build.shown(config)
-    files = find(given)
-    pictures = _pictures(files, out)
+    places = _places(files, pictures) if pictures else {}
     fabric = Machine.of(run, config, 1).launch()
     fast.prepare(network.to(fabric.device).eval())
-    lines, faults = list[list[str]](), list[BadImage]()
+    lines = [["file", *(["picture"] if pictures else []), *view.headings]]
+    faults = list[BadImage]()
     for file in display.track(f"looking at {counted(len(files), 'image')}", files):
         try:
             image = whole(file)
@@ -145,14 +142,15 @@ def picture(
         batch = view.batch(image.to(fabric.device), network)
         with torch.inference_mode(), fabric.autocast():
             (answer,) = view.answers(network, batch, **shown)
-        view.picture(batch, 0, answer).save(pictures[file])
-        own = [str(file), pictures[file].name]
+        own = [str(file)]
+        if pictures:
+            view.picture(batch, 0, answer).save(places[file])
+            own.append(places[file].name)
         lines += [[*own, *cells] for cells in view.cells(batch, 0, answer)]
-    _write(out / view.table, [["file", "picture", *view.headings], *lines])
-    return len(files) - len(faults), faults
+    return lines, faults
 
 
-def _pictures(files: Sequence[Path], out: Path) -> dict[Path, Path]:
+def _places(files: Sequence[Path], out: Path) -> dict[Path, Path]:
     """A PNG in a folder for each file: of its name, and a number where several have one name.
 
     Raises ValueError where it would take the place of one of the files.
@@ -199,16 +197,12 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield place
 
 
-def write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:
-    """Writes a line a file under `headings`, all or nothing; names that are no UTF-8 stay as they are.
+def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
+    """Writes the lines of a table, all or nothing; names that are no UTF-8 stay as they are.
 
     Raises OSError where it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, [headings(top), *(each.cells() for each in predictions)])
-
-
-def _write(path: Path, lines: Sequence[Sequence[str]]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)

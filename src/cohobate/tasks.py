@@ -27,6 +27,7 @@ class Task:
     mixes: whether images can be mixed with what they are taught.
     outcomes: what `evaluate` can leave of every image, from which intervals are drawn.
     shown: the settings of [eval] that `evaluate` takes, on how images are shown to the network.
+    upon: the option of `model` that names what stands upon a timm network, where something does.
     """
 
     model: type[Any]
@@ -42,6 +43,7 @@ class Task:
     mixes: bool
     outcomes: type[Outcomes] | type[Overlaps] | None = None
     shown: tuple[str, ...] = ()
+    upon: str | None = None
 
 
 TASKS = {
@@ -73,6 +75,7 @@ TASKS = {
         mixes=True,
         outcomes=Overlaps,
         shown=("window", "stride", "flip", "scales"),
+        upon="decoder",
     ),
     "detection": Task(
         model=Detector,
@@ -86,6 +89,7 @@ TASKS = {
         chance=lambda classes: 0.0,
         answers=False,
         mixes=False,
+        upon="detector",
     ),
 }
 """The tasks that `task` in a run file can name."""

@@ -313,25 +313,31 @@ def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
     ]
 
 
-def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> Any:
-    """The training batches that a method wants, on this process. Raises ValueError."""
+def sampler(
+    config: RunConfig, data: ImageSet, method: Method, rank: int = 0, world: int = 1
+) -> Sampler:
+    """Which images make which training batch of a method. Raises ValueError where batches do not fit."""
     name, batch_size = config.method.name, config.data.batch_size
-    check_batch_size(name, method.min_batch_size, batch_size, fabric.world_size)
-    check_rows(method.mix, batch_size // fabric.world_size)
-    sampler = Sampler(
+    check_batch_size(name, method.min_batch_size, batch_size, world)
+    check_rows(method.mix, batch_size // world)
+    return Sampler(
         data.train.targets,
         batch_size,
         companions=method.companions,
         repeats=method.repeats,
         seed=config.seed,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
+        rank=rank,
+        world=world,
         classes=len(data.classes),
         class_weights=config.data.class_weights,
     )
+
+
+def train_loader(config: RunConfig, data: ImageSet, method: Method, fabric: Fabric) -> Any:
+    """The training batches that a method wants, on this process. Raises ValueError."""
     return TASKS[config.task].train_loader(
         data.train,
-        sampler,
+        sampler(config, data, method, fabric.global_rank, fabric.world_size),
         augment=data.augment if config.data.augment is None else config.data.augment,
         size=data.size,
         views=method.views,

@@ -115,7 +115,7 @@ def open_network(source: str, overrides: Sequence[str] = ()) -> Trained:
             " such as data.name=cifar100"
         )
     if path.is_file():
-        network, data = _open_file(path, config)
+        network, data = open_file(path, config)
     else:
         network = named_network(source)
         data = _data(config, network)
@@ -130,8 +130,11 @@ def named_network(source: str) -> Classifier:
     return load_classifier(source.removeprefix(LOCAL))
 
 
-def _open_file(path: Path, config: RunConfig) -> tuple[Classifier, ImageSet]:
-    """A checkpoint file's network, and the data, whose size it takes."""
+def open_file(path: Path, config: RunConfig) -> tuple[Classifier, ImageSet]:
+    """A checkpoint file's network, and the data, whose size it takes.
+
+    Raises ValueError where the settings do not name it, or the file holds another one.
+    """
     if "arch" not in config.model.model_fields_set:
         raise ValueError(
             f"{path} does not tell its network: add model.arch=NAME, such as model.arch=resnet18"

@@ -130,12 +130,12 @@ class Transfer:
         config = self._typed(self.table)
         method = build.default_folder(config).parent.name
         plain = () if method == "supervised" else (method,)
-        return "-".join([self.task, part(config.data.name), *plain])
+        return "-".join([self.task, part(build.data_name(config)), *plain])
 
     @property
     def data(self) -> str:
-        """The name of the data set."""
-        return self._typed(self.table).data.name
+        """What people call the data."""
+        return build.data_name(self._typed(self.table))
 
     def config(self, source: Source, seed: int | None = None) -> RunConfig:
         """The run that starts from a network, every default written out.

@@ -56,7 +56,9 @@ def look(
     )
     if not wanted.wants("pictures"):
         return found
-    chosen = _chosen(torch.tensor([each.marks for each in seen]).double())
+    chosen = _chosen([each.marks for each in seen])
+    if not chosen:
+        return found
     some = split.take(rows[[place for _, place in chosen]])
     panels = [_panels(_trained(sitter), some, view) for sitter in sitters]
     pictured = [
@@ -103,7 +105,7 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
         label=label,
         folder=str(trained.run.path),
         scores=by_name(scores, trained.data.classes),
-        marks=_in_order(looks, view.worth),
+        marks=[mark if mark == mark else None for mark in _in_order(looks, view.worth)],
         curves=view.curves(each.answer for each in _looks(trained, some, view, iter)),
     )
 
@@ -147,9 +149,10 @@ def _autocast(trained: Trained) -> torch.autocast:
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _chosen(marks: torch.Tensor) -> list[tuple[str, int]]:
-    """Of marks (R, N) of runs and images, the images to be pictured, each once, worst first."""
-    means = marks.nanmean(0)
+def _chosen(marks: Sequence[Sequence[float | None]]) -> list[tuple[str, int]]:
+    """Of the marks that runs have of images, the images to be pictured, each once, worst first."""
+    known = [[float("nan") if mark is None else mark for mark in run] for run in marks]
+    means = torch.tensor(known, dtype=torch.float64).nanmean(0)
     order = [place for place in means.argsort().tolist() if means[place] == means[place]]
     middle = max(0, (len(order) - EACH) // 2)
     parts = {

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -158,11 +158,14 @@ def weights_file(source: str) -> Path:
     return path
 
 
-def start_from(network: Any, source: str) -> bool:
-    """Loads the weights of a run folder or file; a classifier of other classes stays as it is.
+Loaded = dict[str, tuple[int, int]]
+"""Of each part of a network how many tensors were loaded, and of how many."""
 
-    Returns whether the classifier was loaded, too. Raises ValueError where there are none, or those of
-    another network.
+
+def start_from(network: Any, source: str) -> Loaded:
+    """Loads the weights of a run folder or file; what is of other classes, or another kind, stays as it is.
+
+    Returns what was loaded. Raises ValueError where there are none, or those of another network.
     """
     path = weights_file(source)
     try:
@@ -180,11 +183,12 @@ def start_from(network: Any, source: str) -> bool:
             f"init={source} is no network of model.arch={network.spec['arch']!r}: {len(strange)}"
             f" tensors differ, such as {strange[0]!r}"
         )
-    network.net.load_state_dict({k: v for k, v in state.items() if k not in shapes}, strict=False)
-    return not shapes and not {*mine} - {*state}
+    fitting = {k: v for k, v in state.items() if k not in shapes}
+    network.net.load_state_dict(fitting, strict=False)
+    return _loaded(mine, fitting, lambda key: "classifier" if key.startswith(ends) else "encoder")
 
 
-def _start_other(network: Any, source: str, state: dict[str, torch.Tensor]) -> bool:
+def _start_other(network: Any, source: str, state: dict[str, torch.Tensor]) -> Loaded:
     """Loads the weights of a network like it, or those of a timm network into its encoder."""
     whole, own = network.state_dict(), network.encoder.net.state_dict()
     inner = {INNER.sub("", key): value for key, value in state.items()}
@@ -196,10 +200,20 @@ def _start_other(network: Any, source: str, state: dict[str, torch.Tensor]) -> b
         )
     if {*state} == {*whole}:
         fitting = {k: v for k, v in state.items() if v.shape == whole[k].shape}
-        network.load_state_dict(fitting, strict=False)
-        return len(fitting) == len(state)
-    network.encoder.net.load_state_dict({key: inner[key] for key in own})
-    return False
+    else:
+        fitting = {k: inner[INNER.sub("", k)] for k in whole if INNER.match(k)}
+    network.load_state_dict(fitting, strict=False)
+    names = [key for key in whole if not key.endswith(("encoder.mean", "encoder.std"))]
+    return _loaded(names, fitting, lambda key: key.removeprefix("backbone.").partition(".")[0])
+
+
+def _loaded(names: Iterable[str], fitting: Collection[str], part: Callable[[str], str]) -> Loaded:
+    """How many of `names` are fitting, by parts, in the order of their first names."""
+    found: Loaded = {}
+    for name in names:
+        count, every = found.get(part(name), (0, 0))
+        found[part(name)] = count + (name in fitting), every + 1
+    return found
 
 
 INNER = re.compile(r"^(backbone\.)?encoder\.net\.")

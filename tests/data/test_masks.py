@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from cohobate.core import VOID
 from cohobate.data import segmentation
@@ -110,26 +111,97 @@ def test_mistakes_are_told_in_a_sentence(folder):
     (folder / "val.txt").write_text("4\n4\n")
     with pytest.raises(ValueError, match="lists '4' twice"):
         segmentation.load("folder", root=folder)
+    (folder / "val.txt").write_bytes(b"4\n\xfc\n")
+    with pytest.raises(ValueError, match=r"val.txt is no text in UTF-8"):
+        segmentation.load("folder", root=folder)
     (folder / "val.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"val.txt names no image"):
         segmentation.load("folder", root=folder)
     (folder / "val.txt").write_text("4\n5\n")
-    save(folder / "masks" / "4.png", np.full((20, 30), 3))
-    data = segmentation.load("folder", root=folder)
-    with pytest.raises(BadImage, match=r"4.png.*label 3 stands in it, and there are 3 classes"):
-        data.test.read(0)
-    save(folder / "masks" / "4.png", np.zeros((10, 30)))
-    with pytest.raises(BadImage, match=r"it is 30 × 10 pixels, and its image 4.png 30 × 20"):
-        data.test.read(0)
-    (folder / "masks" / "4.png").write_bytes(b"no image")
-    with pytest.raises(BadImage, match=r"4.png"):
+    (folder / "classes.txt").write_text("ground\ncat\ncat\n")
+    with pytest.raises(ValueError, match=r"classes.txt lists 'cat' twice: take one of them away"):
         segmentation.load("folder", root=folder)
-    kept = segmentation.load("folder", root=folder, skip_bad=True)
-    assert len(kept.test) == 1 and "1 unreadable file skipped: 4.png" in " ".join(kept.notes)
     with pytest.raises(ValueError, match=r"data.per_class=3"):
         segmentation.load("folder", root=folder, per_class=3)
     with pytest.raises(ValueError, match="unknown dataset 'voc2013': did you mean 'voc2012"):
         segmentation.load("voc2013")
+
+
+@pytest.mark.parametrize("part", ["0", "4"], ids=["train", "test"])
+@pytest.mark.parametrize(
+    ("pixels", "sentence"),
+    [
+        (
+            np.full((20, 30), 3),
+            r"png cannot be read: label 3 stands in it, and there are 3 classes",
+        ),
+        (
+            np.zeros((10, 30)),
+            r"png cannot be read: it is 30 × 10 pixels, and its image .* 30 × 20;",
+        ),
+        (np.zeros((20, 30, 3)), r"png cannot be read: a mask holds one number a pixel, .* RGB;"),
+        (None, r"png cannot be read: it is not an image of a known format; data.skip_bad=true"),
+    ],
+    ids=["label", "size", "colours", "damaged"],
+)
+def test_a_bad_mask_is_told_before_training_or_skipped(folder, part, pixels, sentence):
+    bad = folder / "masks" / f"{part}.png"
+    bad.write_bytes(b"no image") if pixels is None else save(bad, pixels)
+    with pytest.raises(BadImage, match=rf"{part}\.{sentence}") as told:
+        segmentation.load("folder", root=folder, val=0)
+    assert str(told.value).count("cannot be read") == 1
+    kept = segmentation.load("folder", root=folder, val=0, skip_bad=True)
+    assert len(kept.train) + len(kept.test) == 5
+    assert bad.stem not in {path.stem for path in (*kept.train.images, *kept.test.images)}
+    assert f"1 bad file skipped: {part}.png" in kept.notes
+
+
+def test_of_many_to_train_on_the_headers_alone_are_read(folder, monkeypatch):
+    monkeypatch.setattr(segmentation, "CHECKED", 2)
+    save(folder / "masks" / "0.png", np.full((20, 30), 3))
+    assert len(segmentation.load("folder", root=folder, val=0).train) == 4
+    save(folder / "masks" / "0.png", np.zeros((10, 30)))
+    with pytest.raises(BadImage, match=r"0.png .* its image 0.png 30 × 20"):
+        segmentation.load("folder", root=folder, val=0)
+    save(folder / "masks" / "0.png", np.zeros((20, 30)))
+    save(folder / "masks" / "4.png", np.full((20, 30), 3))
+    with pytest.raises(BadImage, match=r"4.png .* label 3"):
+        segmentation.load("folder", root=folder, val=0)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_split_of_void_alone_is_refused(folder, part):
+    for number in {"train": range(4), "test": (4, 5)}[part]:
+        save(folder / "masks" / f"{number}.png", np.full((20, 30), VOID))
+    with pytest.raises(ValueError, match=rf"in the masks of {part} every pixel is void \(255\)"):
+        segmentation.load("folder", root=folder, val=0)
+
+
+def test_a_split_of_bad_masks_alone_is_refused(folder):
+    for number in (4, 5):
+        (folder / "masks" / f"{number}.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="no image of test can be read together with its mask"):
+        segmentation.load("folder", root=folder, val=0, skip_bad=True)
+
+
+def test_masks_of_sbd_are_read_from_matlab_files(tmp_path):
+    voc, sbd = tmp_path / "VOCdevkit" / "VOC2012", tmp_path / "sbd"
+    for part, name in (("train", "a"), ("val", "b")):
+        save(voc / "JPEGImages" / f"{name}.jpg", np.zeros((4, 6, 3)))
+        save(voc / "SegmentationClass" / f"{name}.png", np.full((4, 6), 3))
+        listed = voc / "ImageSets" / "Segmentation" / f"{part}.txt"
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.write_text(f"{name}\n")
+    (sbd / "cls").mkdir(parents=True)
+    for part, name in (("train", "c"), ("val", "b")):
+        save(sbd / "img" / f"{name}.jpg", np.zeros((4, 6, 3)))
+        kind = np.zeros((1,), dtype=[("Segmentation", object)])
+        kind["Segmentation"][0] = np.full((4, 6), 20, dtype=np.uint8)
+        savemat(sbd / "cls" / f"{name}.mat", {"GTcls": kind})
+        (sbd / f"{part}.txt").write_text(f"{name}\n")
+    data = segmentation.load("voc2012_aug", root=tmp_path, val=0)
+    assert [path.stem for path in data.train.images] == ["a", "c"] and len(data.test) == 1
+    assert [set(data.train.mask(row).flatten().tolist()) for row in range(2)] == [{3}, {20}]
 
 
 def test_published_layouts_are_renumbered(tmp_path):

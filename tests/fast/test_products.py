@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cohobate.fast.products import Product, ProductConv2d, use_products
+from cohobate.fast.products import PaddedConv2d, Product, ProductConv2d, use_products
 from cohobate.models import Classifier
 
 SHAPES = [
@@ -65,16 +65,38 @@ def test_small_maps_are_products_in_bf16_alone(monkeypatch, bias, side, used):
 
 
 @pytest.mark.parametrize(
-    "given",
+    "given, kind",
     [
-        {"groups": 2},
-        {"dilation": 2},
-        {"padding_mode": "reflect"},
-        {"stride": (1, 2)},
+        ({"groups": 2}, PaddedConv2d),
+        ({"dilation": 2}, PaddedConv2d),
+        ({"stride": (1, 2)}, PaddedConv2d),
+        ({"padding_mode": "reflect"}, nn.Conv2d),
     ],
 )
-def test_other_convolutions_stay_what_they_are(given):
-    assert type(conv(**given)) is nn.Conv2d
+def test_other_convolutions_are_no_products(given, kind):
+    assert type(conv(**given)) is kind
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("sides, stride", [((1, 1), 2), ((5, 1), 2), ((2, 2), 4), ((1, 5), 4)])
+def test_maps_narrower_than_a_stride_have_the_whole_gradient(groups, sides, stride):
+    """Whatever memory held before: oneDNN leaves parts of it as they were."""
+    layer = nn.Conv2d(64, 64, 3, stride, padding=1, groups=groups)
+    use_products(layer)
+    images = torch.randn(8, 64, *sides)
+    layer(images).square().sum().backward()
+    assert layer.weight.grad is not None and layer.bias is not None
+    expected, layer.weight.grad = layer.weight.grad, None
+    for _ in range(10):
+        for count in (1, 2, 4):
+            torch.full((64 * 64 * 9 * count,), float("nan"))
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(images)
+        output.float().square().sum().backward()
+        assert layer.weight.grad is not None
+        close = F.cosine_similarity(layer.weight.grad.flatten(), expected.flatten(), 0)
+        assert close > 0.999
+        layer.weight.grad = None
 
 
 def test_a_network_keeps_its_state_and_its_predictions():

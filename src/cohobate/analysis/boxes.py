@@ -115,7 +115,7 @@ def drawn(picture: Tensor, size: tuple[int, int], found: Sequence[Mark]) -> Imag
         frame.set(fill=False, edgecolor=colour, linestyle=stroke, linewidth=3, path_effects=halo)
         axes.add_patch(frame)
         above = top > 0.04 * size[0]
-        ink = {"color": "white", "fontsize": 8, "va": "bottom" if above else "top"}
+        ink = {"color": "white", "fontsize": 17, "va": "bottom" if above else "top"}
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 1}
         axes.text(left, top, plain(words), clip_on=True, bbox=ground, **ink)
     canvas.draw()

@@ -17,7 +17,7 @@ COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 TINTS = (0.0, 0.55, -0.5, 0.3, -0.25, 0.75, -0.7)
 """How far the colours are mixed with white, or black where it is less than 0, when all are used up."""
 WRONG, NO_MATTER = "#D55E00", "#FFFFFF"
-VEIL = 0.65
+VEIL = 0.5
 """The share of the colour in a picture of a mask; the rest is the image, in grey."""
 
 
@@ -92,12 +92,13 @@ class MaskView(View):
         return [[f"{share:.6f}" for share in (counts / answer.numel()).tolist()]]
 
     def _veiled(self, image: Tensor, mask: Tensor) -> Image.Image:
-        """The mask's colours over the grey of the image."""
+        """The mask's colours over the pale grey of the image, which shows below black, too."""
         table = torch.zeros(256, 3)
         for number, colour in [*enumerate(self.colours), (VOID, NO_MATTER)]:
             table[number] = _rgb(colour)
         inked = table[mask.cpu().long()].movedim(-1, 0)
-        return as_image(VEIL * inked + (1 - VEIL) * image.mean(0, keepdim=True))
+        pale = 0.35 + 0.65 * image.mean(0, keepdim=True)
+        return as_image(VEIL * inked + (1 - VEIL) * pale)
 
     def _marked(self, image: Tensor, wrong: Tensor, said: Tensor) -> Image.Image:
         """What is wrong and what is void, on the pale grey of the image."""

@@ -180,7 +180,8 @@ def pictured(analysis: Analysis) -> Figure:
     rows = [[one.image, one.truth, said.prediction, said.error] for one, said in pairs]
     figure, panels = _pictures(rows, left=1.3, cell=2 * CELL)
     for line, (one, said) in zip(panels, pairs):
-        text = f"{plain(said.label, 20)}\n{one.kind}: {analysis.mark} {100 * said.mark:.1f} %"
+        mark = "none" if said.mark is None else f"{100 * said.mark:.1f} %"
+        text = f"{plain(said.label, 20)}\n{one.kind}: {analysis.mark} {mark}"
         line[0].text(
             -0.1, 0.5, text, transform=line[0].transAxes, ha="right", va="center", fontsize=6
         )

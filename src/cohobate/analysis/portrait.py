@@ -91,23 +91,24 @@ class Portrait:
 class Seen:
     """What a network scores whose answers lie all over an image.
 
-    scores: on all images, as the task names them. marks: of each of the drawn images.
-    curves: of each class its precision at equal steps of recall on these, of a task that has it.
+    scores: on all images, as the task names them. marks: of each of the drawn images, None where there
+    is nothing to be told. curves: of each class its precision at equal steps of recall on these, of a
+    task that has it.
     """
 
     label: str
     folder: str
     scores: dict[str, float]
-    marks: list[float]
+    marks: list[float | None]
     curves: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A run's answer to an image, its mark from 0 to 1, and pictures of it and of what is wrong."""
+    """A run's answer to an image, its mark from 0 to 1 or None, and pictures of it and of what is wrong."""
 
     label: str
-    mark: float
+    mark: float | None
     prediction: str
     error: str
 

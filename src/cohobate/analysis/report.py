@@ -19,6 +19,7 @@ from cohobate.analysis.portrait import Analysis, columns
 from cohobate.analysis.runs import Run, shown
 from cohobate.analysis.setup import Setup
 from cohobate.analysis.transfers import Transfers
+from cohobate.analysis.view import title
 
 PAGES = Environment(
     loader=PackageLoader("cohobate.analysis"),
@@ -27,7 +28,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-PAGES.filters["shown"] = shown
+PAGES.filters |= {"shown": shown, "titled": title}
 
 
 def write_report(

@@ -10,6 +10,26 @@ from torch import Tensor
 
 from cohobate.core import Batch
 
+TITLES = {
+    "accuracy": "pixels right",
+    "boundary_f": "boundary F",
+    "map": "mAP",
+    "map50": "mAP at 0.5",
+    "map75": "mAP at 0.75",
+    "map_small": "mAP, small",
+    "map_medium": "mAP, medium",
+    "map_large": "mAP, large",
+    "miou": "mIoU",
+    "voc_map": "VOC mAP",
+    "voc07_map": "VOC 2007 mAP",
+}
+"""What people call the scores of such answers."""
+
+
+def title(score: str) -> str:
+    """A heading for a score: what people call it, or the class that it is of."""
+    return score.partition("/")[2] or TITLES.get(score, score)
+
 
 class View(ABC):
     """How a network's answers to images are scored one by one, drawn, and written down.

@@ -1,7 +1,6 @@
 """Commands that put a trained network to work outside of training."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +24,18 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A CSV file, else a table is printed; for masks, a folder."),
+        typer.Option(
+            "--out",
+            help="A file NAME.csv for the lines, which are else printed; of masks and boxes also a"
+            " folder, for a picture of each image too.",
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Likeliest classes to name of each image.")] = 1,
 ) -> None:
     """Tell the class of image files, each in a line: file, class, probability.
 
-    A network for segmentation leaves a mask of each in the folder --out, and the share of every class.
+    A network for detection gives a line a box: file, class, score, left, top, right, bottom. One for
+    segmentation gives the share of every class in each file.
 
     Files that cannot be read are named and left out, and the exit code is then 1.
     """
@@ -39,43 +43,42 @@ def predict(
     from cohobate.core import counted
     from cohobate.rundir import check_folder
 
-    files = [Path(text) for text in given if "=" not in text or Path(text).exists()]
-    settings = [text for text in given if Path(text) not in files]
+    named = [Path(text) for text in given if "=" not in text or Path(text).exists()]
+    settings = [text for text in given if Path(text) not in named]
     shown = display()
     view = program.view_of(folder)
-    if view:
-        if out is None or top > 1:
-            raise ValueError(
-                f"{folder} holds a network that answers all over an image: give --out FOLDER, for a"
-                f" picture of each and {view.table}, and leave --top away"
-            )
-        check_folder(out)
-        out.mkdir(parents=True, exist_ok=True)
-        done, faults = program.picture(folder, files, out, overrides=settings, display=shown)
-        shown.say(f"{out}: {counted(done, 'picture')}, {view.table}")
-        _tell(faults, done + len(faults))
-        return
-    if out:
+    pictures = out if view and out and out.suffix != ".csv" else None
+    if view and top > 1:
+        raise ValueError(
+            f"--top {top}: {folder} holds a network that answers all over an image: leave --top away"
+        )
+    files = program.find(named)
+    if pictures:
+        check_folder(pictures)
+        pictures.mkdir(parents=True, exist_ok=True)
+    elif out:
         check_folder(out.parent, "--out CSV")
         if out.is_dir():
             raise ValueError(
                 f"--out {out} is a folder: name a file in it, such as {out}/classes.csv"
             )
-    found, faults = program.predict(folder, files, top=top, overrides=settings, display=shown)
-    if out:
-        program.write_csv(out, found, top)
-        shown.say(f"{out}: {len(found):,} predictions")
+    if view:
+        lines, faults = program.look(folder, files, pictures, overrides=settings, display=shown)
     else:
-        show(program.headings(top), [[*map(printable, each.cells())] for each in found])
-    _tell(faults, len(found) + len(faults))
-
-
-def _tell(faults: Sequence[Exception], total: int) -> None:
-    """Names the files that cannot be read, of so many, and ends with 1 where there are any."""
+        found, faults = program.predict(folder, files, top=top, overrides=settings, display=shown)
+        lines = [program.headings(top), *(each.cells() for each in found)]
+    if out:
+        table = out / view.table if view and pictures else out
+        program.write_csv(table, lines)
+        if pictures:
+            shown.say(f"{pictures}: {counted(len(files) - len(faults), 'picture')}")
+        shown.say(f"{table}: {counted(len(lines) - 1, 'line')}")
+    else:
+        show(lines[0], [[*map(printable, line)] for line in lines[1:]])
     for fault in faults:
         print(f"cohobate: {fault}", file=sys.stderr)
     if faults:
-        print(f"cohobate: {len(faults)} of {total} files cannot be read", file=sys.stderr)
+        print(f"cohobate: {len(faults)} of {len(files)} files cannot be read", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -99,7 +102,8 @@ def export(
 ) -> None:
     """Write the network for use without cohobate, with a model card; the file is tried first.
 
-    It takes images in [0, 1], (B, 3, S, S), normalises them itself, and gives logits.
+    It takes images in [0, 1], (B, 3, S, S), normalises them itself, and gives logits; a detector of one
+    stage gives boxes and scores of every place, before suppression.
     """
     from cohobate.export import export
 
@@ -108,7 +112,7 @@ def export(
     done = export(folder, form, out, batch=batch, table=table)
     tried = ", ".join(map(str, dict.fromkeys(done.batches)))
     shown.say(
-        f"{done.file}: on batches of {tried} its logits differ from PyTorch's by"
+        f"{done.file}: on batches of {tried} its {' and '.join(done.outputs)} differ from PyTorch's by"
         f" {done.difference:.1e} at most ({done.allowed:.1e} is allowed)"
     )
     shown.say(f"{done.card}: its card")

@@ -1,6 +1,6 @@
 """Commands that look into things: methods, networks, runs, and this machine."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
 from textwrap import fill
@@ -155,13 +155,21 @@ def bench(
     methods: Annotated[
         str | None, typer.Option(help="Methods, such as kd,mixskd; all by default.")
     ] = None,
-    model: Annotated[str, typer.Option(help="The network.")] = "cifar_resnet20",
+    model: Annotated[
+        str | None, typer.Option(help="The network [cifar_resnet20; of other tasks test_resnet].")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="The teacher's network; else the same.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 64,
-    size: Annotated[int, typer.Option(min=1, help="Side of an image, in pixels.")] = 32,
-    classes: Annotated[int, typer.Option(min=2, help="Classes of the data.")] = 100,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Images in a batch [64; of other tasks 8].")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of an image, in pixels [32; of other tasks 64].")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Classes of the data [100; of other tasks 20].")
+    ] = None,
     task: Annotated[
         str, typer.Option(help="classification, segmentation or detection.")
     ] = "classification",
@@ -186,18 +194,11 @@ def bench(
         raise unknown("task", task, TASKS)
     every = [name for name, kind in METHODS.items() if task in kind.tasks]
     names = dict.fromkeys(["supervised", *(methods.split(",") if methods else every)])
+    asked = {"model": model, "batch_size": batch_size, "size": size, "classes": classes}
+    given = {key: value for key, value in asked.items() if value is not None}
+    usual = Case.usual(task)
     cases = [
-        Case(
-            method=name,
-            model=model,
-            teacher=teacher,
-            batch_size=batch_size,
-            size=size,
-            classes=classes,
-            compile=compiles,
-            task=task,
-        )
-        for name in names
+        replace(usual, method=name, teacher=teacher, compile=compiles, **given) for name in names
     ]
     print(program.setting(cases[0]))
     rows, failed = program.bench(cases, display())

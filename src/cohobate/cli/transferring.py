@@ -26,15 +26,13 @@ RunFile = Annotated[
 
 @transfer.command()
 def linear(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUN_FOLDER", help="The folder of a run, or of a network.")
-    ],
+    source: Network,
     settings: Settings = None,
 ) -> None:
     """Score the frozen features on other data: data.name=NAME data.root=FOLDER."""
     from cohobate.linear import NEIGHBOURS, linear
 
-    scores = linear(folder, settings or [])
+    scores = linear(source, settings or [])
     show(
         ["data", "train", "test", "linear top1", f"{NEIGHBOURS}-NN top1"],
         [

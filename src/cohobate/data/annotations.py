@@ -19,8 +19,8 @@ PARTS = ("train", "val", "test")
 class Box(NamedTuple):
     """A box as a file has it.
 
-    corners: left, top, right and bottom. area: of what it is drawn around, None where that is the
-    box. crowd: whether it stands for several things. outline: a COCO segmentation.
+    corners: left, top, right and bottom. area: of what it is drawn around, None where the file does
+    not say. crowd: whether it stands for several things. outline: a COCO segmentation.
     """
 
     label: int
@@ -62,10 +62,10 @@ def numbers(values: Any, place: str) -> list[float]:
 def arranged(
     classes: tuple[str, ...], found: dict[str, list[Picture]], missing: str, other: str
 ) -> Pictures:
-    """Where there is no test, val is: what validates is then cut from train."""
+    """The splits that were found; with none to test on, val is the test set."""
     if "test" in found or "val" not in found:
         return Splits(classes, found["train"], found.get("val"), found.get("test"))
-    note = f"no {missing}: {other} is the test set, and what validates is cut from train"
+    note = f"no {missing}: {other} is the test set"
     return Splits(classes, found["train"], None, found["val"], (note,))
 
 
@@ -102,20 +102,35 @@ def box_split(
     chosen = [every[place] for place in kept.nonzero().flatten().tolist()]
     boxes = inside[kept]
     spans = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    areas = [float("nan") if box.area is None else box.area for box in chosen]
+    areas = [0.0 if box.area is None else box.area for box in chosen]
     area = torch.tensor(areas, dtype=torch.float32)
-    outlined = bool(chosen) and all(box.outline is not None for box in chosen)
+    area = torch.where(area > 0, area, spans)
+    sides = shapes[owner[kept]].tolist()
+    outlined = [_is_outline(box.outline, *side) for box, side in zip(chosen, sides)]
+    odd["crowd"] += sum(box.crowd for box in chosen)
+    odd["area"] += sum(box.area is not None and not box.area > 0 for box in chosen)
+    if any(box.outline is not None for box in chosen):
+        odd["outline"] += len(outlined) - sum(outlined)
     return BoxSplit(
         images=[picture.path for picture in pictures],
         sizes=shapes.flip(1),
         counts=counts,
         boxes=boxes,
         labels=torch.tensor([box.label for box in chosen], dtype=torch.int64),
-        area=torch.where(area.isnan(), spans, area),
+        area=area,
         crowd=torch.tensor([box.crowd for box in chosen], dtype=torch.bool),
         classes=classes,
-        outlines=[box.outline for box in chosen] if outlined else None,
+        outlines=[box.outline for box in chosen] if outlined and all(outlined) else None,
     )
+
+
+def _is_outline(value: Any, wide: int, high: int) -> bool:
+    """Whether a COCO segmentation is polygons of three points or more, or runs of an image's size."""
+    if isinstance(value, dict):
+        return value.get("size") == [high, wide] and isinstance(value.get("counts"), str | list)
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(each, list) and len(each) >= 6 and len(each) % 2 == 0 for each in value)
 
 
 def sentences(odd: Counter[str]) -> list[str]:
@@ -124,8 +139,12 @@ def sentences(odd: Counter[str]) -> list[str]:
         "flat": "no area: left out",
         "outside": "no part within their image: left out",
         "beyond": "a part outside of their image: clipped",
+        "area": "an area that is not above zero: taken from the box",
+        "outline": "an outline that is none: masks of such a split are not learnt",
     }
     said = [f"{counted(odd[key], 'box')} with {what}" for key, what in boxes.items() if odd[key]]
+    if odd["crowd"]:
+        said.append(f"{counted(odd['crowd'], 'box')} of crowds: neither taught nor missed")
     if odd["negative"]:
         said.append(f"{counted(odd['negative'], 'image')} without a box: kept as negatives")
     return said

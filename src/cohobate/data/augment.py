@@ -5,7 +5,7 @@ the same shape. Which numbers an image gets is a pure function of (seed, epoch, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -213,6 +213,13 @@ AUGMENTS: dict[str, type[Augmentation]] = {
 }
 
 
+def check_augments(names: Iterable[str], choices: Collection[str]) -> None:
+    """Raises ValueError for an augmentation that is none of those that a task has."""
+    for name in names:
+        if name not in choices:
+            raise unknown("augmentation in data.augment", name, choices)
+
+
 class Augment:
     """The augmentations of a run, in order, with their random numbers.
 
@@ -221,9 +228,7 @@ class Augment:
     """
 
     def __init__(self, names: Sequence[str], seed: int, mean: RGB = GREY):
-        for name in names:
-            if name not in AUGMENTS:
-                raise unknown("augmentation in data.augment", name, AUGMENTS)
+        check_augments(names, AUGMENTS)
         kinds = [AUGMENTS[name] for name in names]
         self.steps = [
             kind(mean) if issubclass(kind, Cutout | RandomErasing) else kind() for kind in kinds

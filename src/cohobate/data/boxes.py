@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from cohobate.core import Batch, unknown
+from cohobate.core import Batch
+from cohobate.data.augment import check_augments
 from cohobate.data.draws import uniform
 from cohobate.data.framing import GREY, fitted, padded, within
 from cohobate.data.images import BadImage, or_fault, window
 from cohobate.data.masks import RGB, coloured
-from cohobate.data.sampling import Sampler
+from cohobate.data.sampling import Sampler, rows_of
 from cohobate.data.workers import Workers
 
 AUGMENTS = ("crop", "scale", "flip", "colour")
@@ -112,7 +113,7 @@ class BoxSplit:
                 runs = coco.segmToRle(self.outlines[place], wide, high)
                 mask.copy_(torch.from_numpy(coco.decode(runs)))
             except Exception as error:
-                reason = f"the segmentation of one of its boxes cannot be read ({error})"
+                reason = f"the segmentation of one of its boxes is no polygon and no runs ({error})"
                 raise BadImage(self.images[row], reason) from error
         return masks
 
@@ -146,9 +147,7 @@ class BoxTrainLoader:
         device: torch.device | str = "cpu",
         workers: int | None = None,
     ):
-        for name in augment:
-            if name not in AUGMENTS:
-                raise unknown("augmentation", name, AUGMENTS)
+        check_augments(augment, AUGMENTS)
         assert views == 1 and not distort, "no method for boxes asks for views"
         self.sampler, self.device = sampler, torch.device(device)
         served = _Served(split, size, frozenset(augment), seed, masks)
@@ -176,8 +175,8 @@ class BoxEvalLoader:
     """The images of a split once, as `BoxTrainLoader` serves them without augmentation.
 
     The images of a batch, at most `AT_ONCE`, are all padded to the same size, so that what is said of
-    one does not hang on the others. Process `rank` of `world` takes every `world`-th image; of fewer
-    images than processes each takes all. Raises BadImage while iterating.
+    one does not hang on the others. Process `rank` of `world` takes its own, as `sampling.rows_of` has
+    it. Raises BadImage while iterating.
     """
 
     def __init__(
@@ -191,9 +190,8 @@ class BoxEvalLoader:
         rank: int = 0,
         world: int = 1,
     ):
-        mine = slice(rank, None, world) if len(split) >= world else slice(None)
         alike = defaultdict[tuple[int, int], list[int]](list)
-        for row in range(len(split))[mine]:
+        for row in rows_of(rank, world, len(split)):
             alike[padded([fitted(split.sizes[row].tolist(), size)])].append(row)
         count = min(batch_size, AT_ONCE)
         self.rows = [part for rows in alike.values() for part in torch.tensor(rows).split(count)]

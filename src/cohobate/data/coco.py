@@ -69,21 +69,29 @@ class _Instances:
                     raise ValueError(
                         f"{path} is no COCO file: one of its {key} has no 'id' or no {inside!r}"
                     )
-        self.images = self._by_id(facts, "images", "image")
-        self.annotations = self._by_id(facts, "annotations", "annotation")
-        self.categories = dict(sorted(self._by_id(facts, "categories", "category").items()))
+        self.images = self._by_id(facts, "images")
+        self.annotations = self._by_id(facts, "annotations")
+        self.categories = dict(sorted(self._by_id(facts, "categories").items()))
         self.classes = tuple(str(each["name"]) for each in self.categories.values())
-        if not self.classes or len({*self.classes}) < len(self.classes):
+        if not self.classes:
+            raise ValueError(f"{path} names no category: its 'categories' are empty")
+        if len({*self.classes}) < len(self.classes):
             raise ValueError(
                 f"{path} should name its categories, each once: {', '.join(self.classes)}"
             )
 
-    def _by_id(self, facts: dict[str, Any], key: str, what: str) -> dict[Any, dict[str, Any]]:
+    def _by_id(self, facts: dict[str, Any], key: str) -> dict[Any, dict[str, Any]]:
         found: dict[Any, dict[str, Any]] = {}
         for row in facts[key]:
+            mixed = isinstance(row["id"], str) != isinstance(facts[key][0]["id"], str)
+            if mixed or not _is_id(row["id"]):
+                raise ValueError(
+                    f"{self.path}: one of its {key} has the id {row['id']!r}: numbers alone are"
+                    " wanted, or texts alone"
+                )
             if found.setdefault(row["id"], row) is not row:
                 raise ValueError(
-                    f"{self.path}: two {key} have the id {row['id']}: number them anew"
+                    f"{self.path}: two {key} have the id {row['id']!r}: number them anew"
                 )
         return found
 
@@ -104,24 +112,10 @@ class _Instances:
                     f" {picture.path.name}: take one of them away"
                 )
         for key, row in self.annotations.items():
-            place = f"{self.path}: annotation {key}"
-            if row["image_id"] not in pictures:
-                raise ValueError(f"{place} is of image {row['image_id']}, which is not there")
-            if row.get("category_id") not in labels:
-                raise ValueError(
-                    f"{place} is of category {row.get('category_id')}, which is not among its"
-                    f" categories: their ids are {', '.join(map(str, [*labels][:20]))}"
-                )
-            left, top, width, height = numbers(row.get("bbox"), place)
-            area = row.get("area")
-            box = Box(
-                labels[row["category_id"]],
-                (left, top, left + width, top + height),
-                float(area) if isinstance(area, int | float) else None,
-                bool(row.get("iscrowd", 0)),
-                row.get("segmentation") or None,
-            )
-            pictures[row["image_id"]].boxes.append(box)
+            place, image = f"{self.path}: annotation {key}", row["image_id"]
+            if not _is_id(image) or image not in pictures:
+                raise ValueError(f"{place} is of image {image!r}, which is not there")
+            pictures[image].boxes.append(_box(row, labels, place))
         return [*pictures.values()]
 
     def _picture(self, row: dict[str, Any], folders: Sequence[Path]) -> Picture:
@@ -129,9 +123,37 @@ class _Instances:
             path = folder / str(row["file_name"])
             if path.is_file():
                 width, height = row.get("width"), row.get("height")
+                for side in (width, height):
+                    if side is not None and not isinstance(side, int | float):
+                        raise ValueError(
+                            f"{self.path}: image {row['id']!r} has width {width!r} and height"
+                            f" {height!r}: numbers are wanted"
+                        )
                 return Picture(path, size=(width, height) if width and height else None)
         looked = ", ".join(str(folder) for folder in folders if folder.is_dir())
         raise FileNotFoundError(
             f"{self.path}: image {row['id']}, {row['file_name']}, is not there; it was looked for in"
             f" {looked}"
         )
+
+
+def _box(row: dict[str, Any], labels: dict[Any, int], place: str) -> Box:
+    """What an annotation says, its category by its label. Raises ValueError."""
+    kind, area, crowd = (row.get(key) for key in ("category_id", "area", "iscrowd"))
+    if not _is_id(kind) or kind not in labels:
+        raise ValueError(
+            f"{place} is of category {kind!r}, which is not among its categories: their ids are"
+            f" {', '.join(map(repr, [*labels][:20]))}"
+        )
+    left, top, width, height = numbers(row.get("bbox"), place)
+    if area is not None and not isinstance(area, int | float):
+        raise ValueError(f"{place} has area {area!r}: a number is wanted")
+    if crowd not in (None, 0, 1):
+        raise ValueError(f"{place} has iscrowd {crowd!r}: 0 or 1 is wanted")
+    corners = (left, top, left + width, top + height)
+    outline = row.get("segmentation") or None
+    return Box(labels[kind], corners, None if area is None else float(area), bool(crowd), outline)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | float | str)

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from cohobate.core import unknown
+from cohobate.core import counted, unknown
 from cohobate.data.classification import HELD_OUT, ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.images import stack
@@ -77,11 +77,13 @@ def cut(found: Splits[S], val: float, fraction: float, seed: int) -> Splits[S]:
     if found.test is None:
         train, test = _held_out(found.train, HELD_OUT, 0)
         found = replace(found, train=train, test=test).noting(
-            f"no list of test images: cut {HELD_OUT:.0%} for test, always the same"
+            f"no images to test on: cut {counted(len(test), 'image')} from train, always the same"
         )
     if found.val is None and val > 0:
         train, held = _held_out(found.train, val, seed)
-        found = replace(found, train=train, val=held)
+        found = replace(found, train=train, val=held).noting(
+            f"no images to validate on: cut {counted(len(held), 'image')} from train"
+        )
     if fraction < 1:
         count = max(1, round(fraction * len(found.train)))
         order = torch.randperm(len(found.train), generator=generator(seed))

@@ -65,6 +65,7 @@ def load(
         boxes = _boxes(found, skip_bad)
         dense.check_apart(boxes)
         boxes = dense.cut(boxes, val, fraction, seed)
+        _check_boxes(boxes)
         return dense.image_set(name, boxes, size or facts.size, USUAL)
     except BadImage as error:
         raise BadImage(error.path, f"{error.reason}; {SKIP}") from error
@@ -94,7 +95,7 @@ def declared(name: str, size: int | None = None) -> ImageSet:
 def _boxes(found: Pictures, skip_bad: bool) -> Boxes:
     """The splits, without the images that cannot be read, where those may be skipped.
 
-    Raises BadImage, and ValueError where no box is left to train on.
+    Raises BadImage.
     """
     pictures = [picture for split in found.splits().values() for picture in split]
     faults = {fault.path: fault for fault in check([picture.path for picture in pictures])}
@@ -117,11 +118,17 @@ def _boxes(found: Pictures, skip_bad: bool) -> Boxes:
             [picture for picture in split if picture.path not in faults], sizes, classes, odd
         )
     )
-    if not len(boxes.train.boxes):
-        raise ValueError("; ".join(["no training image has a box", *sentences(odd)]))
     for sentence in sentences(odd):
         boxes = boxes.noting(sentence)
     if not faults:
         return boxes
     names = ", ".join(path.name for path in sorted(faults)[:5]) + (", …" if len(faults) > 5 else "")
     return boxes.noting(f"{counted(len(faults), 'unreadable file')} skipped: {names}")
+
+
+def _check_boxes(found: Boxes) -> None:
+    """Raises ValueError for a split in which no image has a box, those of crowds aside."""
+    for part, split in found.splits().items():
+        if split.crowd.all():
+            reason = f"no image of {part} has a box to learn from or to be scored by"
+            raise ValueError("; ".join([reason, *found.notes]))

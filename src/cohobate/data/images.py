@@ -158,6 +158,8 @@ def reading(path: Path) -> Iterator[None]:
     """Turns whatever a decoder raises, and they raise anything, into BadImage."""
     try:
         yield
+    except BadImage:
+        raise
     except Image.UnidentifiedImageError as error:
         raise BadImage(path, "it is not an image of a known format") from error
     except Exception as error:

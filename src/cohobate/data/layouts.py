@@ -6,8 +6,9 @@ from typing import Any
 
 from torchvision import datasets
 
-from cohobate.core import VOID
-from cohobate.data.folder import EXTENSIONS
+from cohobate.core import VOID, counted
+from cohobate.data.folder import is_image
+from cohobate.data.lists import check_images, check_once, lines, text
 from cohobate.data.masks import MaskSplit
 from cohobate.data.splits import Splits, existing
 
@@ -66,10 +67,13 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
     """
     root = existing(name, root, FOLDER)
     classes = tuple(_lines(root / "classes.txt", FOLDER))
+    check_once(classes, root / "classes.txt")
     if len(classes) < 2:
-        raise ValueError(f"{root / 'classes.txt'} names {len(classes)} classes: two are needed")
+        raise ValueError(
+            f"{root / 'classes.txt'} names {counted(len(classes), 'class')}: two are needed"
+        )
     by_name = {
-        folder: {path.stem: path for path in sorted((root / folder).glob("*")) if _is_image(path)}
+        folder: {path.stem: path for path in sorted((root / folder).glob("*")) if is_image(path)}
         for folder in ("images", "masks")
     }
 
@@ -78,8 +82,7 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
         if part != "train" and not listed.is_file():
             return None
         names = _lines(listed, FOLDER)
-        if not names:
-            raise ValueError(f"{listed} names no image: list some in it, or take it away")
+        check_images(names, listed)
         for number, each in enumerate(names, start=1):
             for folder, files in by_name.items():
                 if each not in files:
@@ -87,9 +90,6 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
                         f"{listed}, line {number}: there is no {root / folder / each}.png, nor of"
                         " another kind of image"
                     )
-        if len({*names}) < len(names):
-            twice = next(each for each in names if names.count(each) > 1)
-            raise ValueError(f"{listed} lists {twice!r} twice: take one of them away")
         images, masks = (
             [by_name[folder][each] for each in names] for folder in ("images", "masks")
         )
@@ -98,8 +98,7 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
     train, val, test = map(split, ("train", "val", "test"))
     assert train is not None
     if test is None and val is not None:
-        note = "no test.txt: val.txt is the test set, and what validates is cut from train.txt"
-        return Masks(classes, train, None, val, (note,))
+        return Masks(classes, train, None, val, ("no test.txt: val.txt is the test set",))
     return Masks(classes, train, val, test)
 
 
@@ -150,7 +149,7 @@ def read_ade20k(name: str, root: Path | None, download: bool) -> Masks:
         for part in ("training", "validation")
     )
     listed = home / "objectInfo150.txt"
-    rows = listed.read_text(encoding="utf-8").splitlines()[1:151] if listed.is_file() else []
+    rows = text(listed).splitlines()[1:151] if listed.is_file() else []
     names = [row.split("\t")[-1].split(",")[0].strip() for row in rows]
     return Masks(tuple(names if len({*names}) == 150 else map(str, range(150))), train, None, test)
 
@@ -231,7 +230,7 @@ def _twins(images: Path, masks: Path, classes: int, renumber: Sequence[int]) -> 
     """The images of a folder, and the mask of the same name of each in another."""
     if not images.is_dir():
         raise FileNotFoundError(f"there is no folder {images}")
-    paths = sorted(path for path in images.iterdir() if _is_image(path))
+    paths = sorted(path for path in images.iterdir() if is_image(path))
     if not paths:
         raise ValueError(f"{images} holds no images")
     return MaskSplit(
@@ -251,12 +250,8 @@ def _inside(root: Path, name: str) -> Path:
     return root / name if (root / name).is_dir() else root
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and path.name[0] != "."
-
-
 def _lines(path: Path, layout: str) -> list[str]:
     """The lines of a list that hold something. Raises FileNotFoundError."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: {layout}")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return lines(path)

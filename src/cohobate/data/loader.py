@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from cohobate.core import Batch
 from cohobate.data.augment import GREY, RGB, Augment
 from cohobate.data.images import BadImage, Place, centre, dimensions, known, parts
-from cohobate.data.sampling import Sampler
+from cohobate.data.sampling import Sampler, rows_of
 from cohobate.data.splits import Split
 from cohobate.data.windows import Windows
 from cohobate.data.workers import Workers
@@ -88,9 +88,7 @@ class EvalLoader:
     """The images of a split once, in order, as they are; photographs by their central square.
 
     share: of a photograph's short side, that which the square takes.
-    Process `rank` of `world` takes every `world`-th image; of fewer images than processes each
-    takes all, so that nobody has none to score, and means over all stay. The last batch may be
-    smaller.
+    Process `rank` of `world` takes its own, as `sampling.rows_of` has it. The last batch may be smaller.
 
     Raises BadImage while iterating.
     """
@@ -109,8 +107,7 @@ class EvalLoader:
     ):
         self.device = torch.device(device)
         self.targets = split.targets.to(self.device)
-        mine = slice(rank, None, world) if len(split) >= world else slice(None)
-        self.rows = torch.arange(len(split))[mine].split(batch_size)
+        self.rows = torch.tensor(rows_of(rank, world, len(split))).split(batch_size)
         if isinstance(split.images, Tensor):
             assert split.images.shape[-1] == size, "images in memory have the size of their set"
             self.source = _Memory(split.images.to(self.device))

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from cohobate.core import VOID, Batch, unknown
+from cohobate.core import VOID, Batch
+from cohobate.data.augment import check_augments
 from cohobate.data.draws import uniform
-from cohobate.data.images import BadImage, or_fault, reading, whole
-from cohobate.data.sampling import Sampler
+from cohobate.data.images import BadImage, or_fault, whole
+from cohobate.data.labels import numbers
+from cohobate.data.sampling import Sampler, rows_of
 from cohobate.data.workers import Workers
 
 RGB = tuple[float, float, float]
@@ -73,25 +73,22 @@ class MaskSplit:
         Raises BadImage for a file that cannot be read, a mask of another size than its image, and a
         class that there is not.
         """
-        path, mask = self.images[row], self.masks[row]
-        image = whole(path)
-        with reading(mask), Image.open(mask) as file:
-            if file.mode not in ("L", "P", "1", "I", "I;16"):
-                raise BadImage(mask, f"a mask holds one number a pixel, and this is {file.mode}")
-            labels = torch.from_numpy(np.array(file).astype(np.int64))
-        if labels.shape != image.shape[1:]:
-            shapes = [f"{shape[-1]} × {shape[-2]}" for shape in (labels.shape, image.shape)]
-            raise BadImage(mask, f"it is {shapes[0]} pixels, and its image {path.name} {shapes[1]}")
+        return whole(self.images[row]), self.mask(row)
+
+    def mask(self, row: int) -> Tensor:
+        """The mask (H, W) of an image, as `read` gives it."""
+        path = self.masks[row]
+        labels = numbers(path, self.images[row])
         if self.renumber is not None:
             labels = torch.tensor(self.renumber)[labels.clamp(0, len(self.renumber) - 1)]
         strange = labels[(labels >= self.classes) & (labels != VOID) | (labels < 0)]
         if len(strange):
             raise BadImage(
-                mask,
+                path,
                 f"label {int(strange[0])} stands in it, and there are {self.classes} classes, 0 to"
                 f" {self.classes - 1}, besides {VOID} for void",
             )
-        return image, labels.to(torch.uint8)
+        return labels.to(torch.uint8)
 
 
 class MaskTrainLoader:
@@ -121,9 +118,7 @@ class MaskTrainLoader:
         device: torch.device | str = "cpu",
         workers: int | None = None,
     ):
-        for name in augment:
-            if name not in AUGMENTS:
-                raise unknown("augmentation", name, AUGMENTS)
+        check_augments(augment, AUGMENTS)
         assert not distort, "no method for masks distorts"
         self.views = views
         self.sampler, self.device = sampler, torch.device(device)
@@ -149,8 +144,8 @@ class MaskTrainLoader:
 class MaskEvalLoader:
     """The images of a split once, in order, one a batch, at their own size.
 
-    Process `rank` of `world` takes every `world`-th image; of fewer images than processes each takes
-    all. Raises BadImage while iterating.
+    Process `rank` of `world` takes its own, as `sampling.rows_of` has it. Raises BadImage while
+    iterating.
     """
 
     def __init__(
@@ -164,8 +159,7 @@ class MaskEvalLoader:
         rank: int = 0,
         world: int = 1,
     ):
-        mine = slice(rank, None, world) if len(split) >= world else slice(None)
-        self.rows = torch.arange(len(split))[mine].split(1)
+        self.rows = torch.tensor(rows_of(rank, world, len(split))).split(1)
         self.workers = Workers(_Whole(split), torch.device(device), workers, lasting=False)
 
     def __len__(self) -> int:

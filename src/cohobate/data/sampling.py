@@ -9,6 +9,14 @@ from cohobate.data.draws import generator
 from cohobate.data.splits import apportion
 
 
+def rows_of(rank: int, world: int, count: int) -> range:
+    """Which of `count` images process `rank` of `world` scores: every `world`-th.
+
+    Of fewer images than processes each scores all, so that nobody has none, and means over all stay.
+    """
+    return range(count)[rank::world] if count >= world else range(count)
+
+
 class Sampler:
     """The batches of an epoch, as rows of the training set.
 

@@ -1,16 +1,19 @@
 """Data sets for segmentation by name: read, checked, cut into train, val and test, measured."""
 
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import torch
 
-from cohobate.data import dense, layouts
+from cohobate.core import VOID, counted
+from cohobate.data import dense, labels, layouts
 from cohobate.data.classification import ImageSet
 from cohobate.data.dense import Facts
-from cohobate.data.images import SKIP, BadImage, check
+from cohobate.data.images import SKIP, THREADS, BadImage, check, or_fault
 from cohobate.data.layouts import Masks
 from cohobate.data.masks import MaskSplit
+from cohobate.data.serving import CHECKED
 from cohobate.data.shapes import read_shapes
 
 SETS = {
@@ -52,7 +55,7 @@ def load(
     found = facts.read(name, None if root is None else Path(root).expanduser(), download)
     dense.check_apart(found)
     try:
-        found = dense.cut(_readable(found, skip_bad), val, fraction, seed)
+        found = _checked(dense.cut(found, val, fraction, seed), skip_bad)
         return dense.image_set(name, found, size, USUAL)
     except BadImage as error:
         raise BadImage(error.path, f"{error.reason}; {SKIP}") from error
@@ -69,25 +72,48 @@ def declared(name: str, size: int | None = None) -> ImageSet:
     return replace(data, train=MaskSplit(nothing, nothing, len(data.classes)))
 
 
-def _readable(found: Masks, skip_bad: bool) -> Masks:
-    """`found` without the images and masks that cannot be read, where those may be skipped."""
-    splits = found.splits().values()
-    faults = check([path for split in splits for path in (*split.images, *split.masks)])
-    if faults and not skip_bad:
-        raise faults[0]
+def _checked(found: Masks, skip_bad: bool) -> Masks:
+    """`found` without the images and masks that are not as they should be, where those may be skipped.
+
+    All are read, but of more than `CHECKED` to train on, of which the headers alone are. Raises BadImage
+    where none may be skipped, and ValueError for a split in which nothing is of a class.
+    """
+    faults, good = list[BadImage](), dict[str, MaskSplit]()
+    for part, split in found.splits().items():
+        looks = _looks(split, skip_bad or part != "train" or len(split) <= CHECKED)
+        faults += [look for look in looks if isinstance(look, BadImage)]
+        if faults and not skip_bad:
+            raise faults[0]
+        rows = [row for row, look in enumerate(looks) if not isinstance(look, BadImage)]
+        if not rows:
+            raise ValueError(f"no image of {part} can be read together with its mask: repair them")
+        if not any(looks[row] for row in rows):
+            raise ValueError(
+                f"in the masks of {part} every pixel is void ({VOID}): there is nothing to learn or to"
+                " score; give it images with something of a class"
+            )
+        good[part] = split.take(torch.tensor(rows)) if len(rows) < len(split) else split
     if not faults:
         return found
-    bad = {fault.path for fault in faults}
-    names = ", ".join(path.name for path in sorted(bad)[:5]) + (", …" if len(bad) > 5 else "")
+    names = ", ".join(sorted(fault.path.name for fault in faults)[:5])
+    listed = names + (", …" if len(faults) > 5 else "")
+    return replace(found, **good).noting(f"{counted(len(faults), 'bad file')} skipped: {listed}")
 
-    def good(split: MaskSplit) -> MaskSplit:
-        pairs = enumerate(zip(split.images, split.masks))
-        return split.take(
-            torch.tensor([n for n, pair in pairs if not bad & {*pair}], dtype=torch.long)
-        )
 
-    found = found.each(good)
-    if not len(found.train):
-        raise ValueError("no training image can be read together with its mask: repair them")
-    files = "1 unreadable file" if len(bad) == 1 else f"{len(bad)} unreadable files"
-    return found.noting(f"{files} skipped: {names}")
+def _looks(split: MaskSplit, whole: bool) -> list[BadImage | bool]:
+    """Of each image what is wrong with it or its mask, or else whether it shows something of a class.
+
+    whole: whether the files are read to their end; else that is taken for granted.
+    """
+    faults = {fault.path: fault for fault in check(split.images)} if whole else {}
+
+    def shows(row: int) -> bool:
+        if fault := faults.get(split.images[row]):
+            raise fault
+        if whole:
+            return bool((split.mask(row) != VOID).any())
+        labels.check(split.masks[row], split.images[row])
+        return True
+
+    with ThreadPool(THREADS) as pool:
+        return pool.map(lambda row: or_fault(lambda: shows(row)), range(len(split)))

@@ -10,6 +10,7 @@ from torchvision import datasets
 from cohobate.data.annotations import PARTS, Box, Picture, Pictures, arranged, numbers
 from cohobate.data.folder import is_image
 from cohobate.data.layouts import VOC
+from cohobate.data.lists import check_images, lines
 from cohobate.data.splits import Splits, existing
 
 LAYOUT = (
@@ -31,8 +32,8 @@ def read_voc(name: str, root: Path | None, download: bool) -> Pictures:
     found: dict[str, list[tuple[Path, Path]]] = {}
     for part in PARTS:
         if (lists / f"{part}.txt").is_file():
-            text = (lists / f"{part}.txt").read_text(encoding="utf-8")
-            names = [line.split()[0] for line in text.splitlines() if line.strip()]
+            names = [line.split()[0] for line in lines(lists / f"{part}.txt")]
+            check_images(names, lists / f"{part}.txt")
             found[part] = [
                 (
                     root / "Annotations" / f"{each}.xml",
@@ -100,7 +101,7 @@ def _voc_picture(path: Path, image: Path, classes: tuple[str, ...]) -> Picture:
     if not image.is_file():
         raise FileNotFoundError(f"{path}: there is no image {image}")
     if (size := tree.find("size")) is not None:
-        width, height = (int(_text(size, key, "0")) for key in ("width", "height"))
+        width, height = (_pixels(size, key, path) for key in ("width", "height"))
         picture.size = (width, height) if width and height else None  # some tools write zeros
     for thing in tree.iter("object"):
         kind = _text(thing, "name", "")
@@ -119,6 +120,18 @@ def _voc_picture(path: Path, image: Path, classes: tuple[str, ...]) -> Picture:
         corners = (left - 1, top - 1, right, bottom)
         picture.boxes.append(Box(classes.index(kind), corners, crowd=difficult))
     return picture
+
+
+def _pixels(size: ElementTree.Element, key: str, path: Path) -> int:
+    """A side of an image. Raises ValueError where that is no whole number."""
+    said = _text(size, key, "0")
+    try:
+        pixels = float(said)
+    except ValueError:
+        pixels = float("nan")
+    if not pixels.is_integer():
+        raise ValueError(f"{path} has {key} {said!r}: a whole number of pixels is wanted")
+    return int(pixels)
 
 
 def _tree(path: Path) -> ElementTree.Element:

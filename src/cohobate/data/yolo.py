@@ -7,12 +7,15 @@ import yaml
 
 from cohobate.data.annotations import PARTS, Box, Picture, Pictures, arranged
 from cohobate.data.folder import is_image
+from cohobate.data.lists import check_once, lines, text
 from cohobate.data.splits import existing
 
 LAYOUT = (
     "it should hold data.yaml, or images/train/, labels/train/ (a .txt of the same name: class, then"
     " centre, width and height in shares of the image), val and test likewise, and classes.txt"
 )
+MOST = 1.01
+"""The largest share: more is no rounding."""
 ALSO = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 """What the folders of each split are called."""
 
@@ -40,7 +43,7 @@ def _facts(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        facts = yaml.safe_load(text(path))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML file: {error}") from error
     if not isinstance(facts, dict) or "train" not in facts:
@@ -50,20 +53,19 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _classes(root: Path, facts: dict[str, Any]) -> tuple[str, ...]:
     """The names, in the order of their numbers."""
-    names: Any = facts.get("names")
+    place, names = root / "data.yaml", facts.get("names")
     if isinstance(names, dict):
-        if sorted(names) != [*range(len(names))]:
+        if {*names} != {*range(len(names))}:
             raise ValueError(
-                f"{root / 'data.yaml'} should number its {len(names)} names from 0 to"
-                f" {len(names) - 1}"
+                f"{place} should number its {len(names)} names from 0 to {len(names) - 1}"
             )
         names = [names[number] for number in range(len(names))]
     elif names is None and (root / "classes.txt").is_file():
-        lines = (root / "classes.txt").read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        place, names = root / "classes.txt", lines(root / "classes.txt")
     if not isinstance(names, list) or not names:
         raise ValueError(f"data.root={root} has no names of classes: {LAYOUT}")
-    return tuple(map(str, names))
+    check_once(classes := tuple(map(str, names)), place)
+    return classes
 
 
 def _listed(root: Path, facts: dict[str, Any], part: str) -> list[Path]:
@@ -71,7 +73,13 @@ def _listed(root: Path, facts: dict[str, Any], part: str) -> list[Path]:
     named = facts.get(part) or []
     home = root / str(facts.get("path") or "")
     images = []
-    for name in [named] if isinstance(named, str) else named:
+    names = [named] if isinstance(named, str) else named
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(
+            f"{root / 'data.yaml'}, {part}: {named!r} should be a folder or a list of files, or"
+            " several of them"
+        )
+    for name in names:
         tries = [home / name, root / name, root / name.removeprefix("../")]  # as Roboflow writes it
         place = next((path for path in tries if path.exists()), None)
         if place is None:
@@ -79,8 +87,8 @@ def _listed(root: Path, facts: dict[str, Any], part: str) -> list[Path]:
         if place.is_dir():
             images += _inside(place)
         else:
-            lines = place.read_text(encoding="utf-8").splitlines()
-            images += [place.parent / line.strip() for line in lines if line.strip()]
+            images += [place.parent / line for line in lines(place)]
+    check_once([*map(str, images)], f"{root / 'data.yaml'}, {part}:")
     return images
 
 
@@ -105,8 +113,8 @@ def _picture(path: Path, classes: int) -> Picture:
         parts[place] = "labels"
     file = Path(*parts).with_suffix(".txt")
     picture = Picture(path, shares=True)
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    for number, line in enumerate(lines, start=1):
+    rows = text(file).splitlines() if file.is_file() else []
+    for number, line in enumerate(rows, start=1):
         if line.strip():
             picture.boxes.append(_box(line, classes, f"{file}, line {number}"))
     return picture
@@ -123,6 +131,11 @@ def _box(line: str, classes: int, place: str) -> Box:
             f"{place}: {line.strip()[:80]!r} should be a class number and four shares of the image:"
             " centre, width and height"
         ) from None
+    if max(map(abs, sides)) > MOST:
+        raise ValueError(
+            f"{place}: {line.strip()[:80]!r} is not in shares of the image, which are at most 1, as"
+            " YOLO has them: divide pixels by its width and height"
+        )
     if not 0 <= label < classes:
         raise ValueError(f"{place}: class {int(label)} is not there: they are 0 to {classes - 1}")
     half = (width / 2, height / 2)

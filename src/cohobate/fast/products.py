@@ -7,7 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class ProductConv2d(nn.Conv2d):
+class PaddedConv2d(nn.Conv2d):
+    """A convolution that is given its padding as zeros where a map is narrower than a stride.
+
+    There oneDNN, in bf16 on a processor, leaves some of the weight's gradient unwritten, so that
+    whatever lay in memory is learned from (torch 2.15; the last maps of a pyramid over small images).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not _in_bf16(input) or all(n >= s for n, s in zip(input.shape[-2:], self.stride)):
+            return super().forward(input)
+        high, wide = (int(side) for side in self.padding)
+        padded = F.pad(input, (wide, wide, high, high))
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def _in_bf16(input: Tensor) -> bool:
+    return input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+class ProductConv2d(PaddedConv2d):
     """A convolution that is one matrix product where that is the faster way, and itself elsewhere.
 
     In bf16 on a processor, the matrix units are fed best by a large product. On small maps (the
@@ -23,7 +42,7 @@ class ProductConv2d(nn.Conv2d):
         return output if self.bias is None else output + self.bias.bfloat16().view(-1, 1, 1)
 
     def _pays(self, input: Tensor) -> bool:
-        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        if not _in_bf16(input):
             return False
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in input.shape[-2:])
@@ -31,17 +50,18 @@ class ProductConv2d(nn.Conv2d):
 
 
 def use_products(module: nn.Module) -> None:
-    """Makes every plain convolution of a module one that may be a matrix product."""
+    """Makes every plain convolution of a module one that may be a matrix product, where it can be."""
     for part in module.modules():
-        if type(part) is nn.Conv2d and _is_square(part):
-            part.__class__ = ProductConv2d
+        if type(part) is nn.Conv2d and part.padding_mode == "zeros":
+            if isinstance(part.padding, str):  # which asks for strides of one
+                continue
+            part.__class__ = ProductConv2d if _is_square(part) else PaddedConv2d
 
 
 def _is_square(conv: nn.Conv2d) -> bool:
-    """Whether it is dense, zero-padded, and the same along height and width."""
+    """Whether it is dense, and the same along height and width."""
     same = all(len({*pair}) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
-    dense = conv.groups == 1 and conv.dilation == (1, 1)
-    return same and dense and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return same and conv.groups == 1 and conv.dilation == (1, 1)
 
 
 class Product(torch.autograd.Function):

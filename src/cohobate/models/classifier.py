@@ -1,6 +1,7 @@
 """Any timm network as an image classifier."""
 
 import inspect
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +32,20 @@ class Unavailable(ValueError):
             " connection"
         )
         super().__init__(f"{self.fact}, or set model.pretrained=false")
+
+
+class UnknownOption(ValueError):
+    """An option that a network does not take.
+
+    among: the same error, where what stands around the network takes options of its own.
+    """
+
+    def __init__(self, arch: str, name: str, choices: Iterable[str]):
+        self.arch, self.name, self.choices = arch, name, [*choices]
+        super().__init__(f"model {arch!r}: {unknown('option of [model]', name, self.choices)}")
+
+    def among(self, others: Iterable[str]) -> "UnknownOption":
+        return UnknownOption(self.arch, self.name, {*self.choices, *others})
 
 
 class Classifier(nn.Module):
@@ -263,8 +278,7 @@ def create(
         name = str(error).partition("unexpected keyword argument '")[2].partition("'")[0]
         if name not in options:
             raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error
-        other = unknown("option of [model]", name, _options(arch))
-        raise ValueError(f"model {arch!r}: {other}") from error
+        raise UnknownOption(arch, name, _options(arch)) from error
     except Exception as error:
         if pretrained:
             sentence = str(error).partition("\n")[0].partition(". ")[0]

@@ -125,6 +125,24 @@ class Detector(nn.Module):
         """
         return self.heads(self.backbone(images), images, _sizes(sizes))
 
+    @property
+    def least(self) -> float:
+        """The score below which one-stage heads drop a box."""
+        return self.heads.net.score_thresh
+
+    @property
+    def overlap(self) -> float:
+        """The IoU with a better box of its class from which on one-stage heads drop a box."""
+        return self.heads.net.nms_thresh
+
+    def every(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What one-stage heads say at every place, before suppression.
+
+        images: (B, 3, H, W) in [0, 1], all of them whole, with sides of multiples of 32 pixels.
+        Returns boxes (B, N, 4), left top right bottom in pixels, and scores (B, N, num_classes).
+        """
+        return self.heads.every(self.backbone(images), images)
+
     def features(self, images: Tensor) -> list[Tensor]:
         """The map of every stage, shallow to deep."""
         return features(self.encoder, images)

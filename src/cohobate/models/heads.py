@@ -87,6 +87,21 @@ class OneStage(nn.Module):
         anchors = [list(each.split(counts)) for each in self._anchors(levels, images)]
         return self.net.postprocess_detections(split, anchors, sizes)
 
+    def every(self, levels: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        """What is said at every anchor, before suppression: boxes (B, N, 4), scores (B, N, K)."""
+        answers, (anchors,) = self._answers(levels), self._anchors(levels, images[:1])
+        scores, offsets = answers["cls_logits"].sigmoid(), answers["bbox_regression"]
+        if isinstance(self.net, FCOS):
+            scores = (scores * answers["bbox_ctrness"].sigmoid()).sqrt()
+            boxes = self.net.box_coder.decode(offsets, anchors.expand_as(offsets))
+        else:
+            boxes = self.net.box_coder.decode_single(
+                offsets.flatten(0, 1), anchors.expand_as(offsets).flatten(0, 1)
+            ).view_as(offsets)
+        high, wide = images.shape[-2:]
+        edges = boxes.new_tensor([wide, high, wide, high])
+        return torch.minimum(boxes.clamp_min(0), edges), scores
+
     def say(self, levels: list[Tensor], images: Tensor, sizes: Sizes, targets: Targets) -> Said:
         """Losses and scores of a training batch."""
         answers = self._answers(levels)

@@ -1,27 +1,12 @@
-"""Boxes as COCO, PASCAL VOC and YOLO write them: what is read, clipped, left out, and refused."""
+"""Boxes as COCO writes them: what is read, clipped, left out, and refused."""
 
-import json
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from boxed import HIGH, WIDE, boxes, load, save, write
 
-from cohobate.data import detection
 from cohobate.data.images import BadImage
-
-WIDE, HIGH = 40, 30
-
-
-def save(path: Path, size=(WIDE, HIGH)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, "teal").save(path)
-    return path
-
-
-def write(path: Path, content) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
 def facts(first: int, count: int, boxes=([2, 3, 10, 12],)):
@@ -48,14 +33,6 @@ def coco(tmp_path) -> Path:
     write(tmp_path / "instances_train.json", facts(0, 4))
     write(tmp_path / "instances_val.json", facts(4, 2))
     return tmp_path
-
-
-def load(root, name="coco", **options):
-    return detection.load(name, root=root, **{"val": 0, **options})
-
-
-def boxes(split, row):
-    return [box.tolist() for box in split.boxes[split.of(row)]]
 
 
 def test_coco_is_read_and_its_val_is_the_test_set(coco):
@@ -90,6 +67,7 @@ def test_what_is_odd_is_kept_or_left_out_with_a_count(coco):
     content = facts(0, 2, odd)
     content["images"].append({"id": 2, "file_name": "2.jpg"})
     content["annotations"][0] |= {"iscrowd": 1, "area": 55.5}
+    content["annotations"][7] |= {"area": -3}
     write(coco / "instances_train.json", content)
     data = load(coco)
     assert data.train.counts.tolist() == [4, 4, 0]
@@ -97,14 +75,47 @@ def test_what_is_odd_is_kept_or_left_out_with_a_count(coco):
     assert boxes(data.train, 1)[:3] == rest
     assert boxes(data.train, 1)[3] == pytest.approx([30.2, 20.2, 40, 30])
     assert data.train.crowd.tolist() == [True] + [False] * 7
-    assert data.train.area[:2].tolist() == [55.5, 72]
+    assert data.train.area[[0, 1, 4]].tolist() == [55.5, 72, 120]
     assert data.train.labels[:4].tolist() == [0, 1, 0, 1]
     assert data.notes[1:] == (
         "4 boxes with no area: left out",
         "2 boxes with no part within their image: left out",
         "4 boxes with a part outside of their image: clipped",
+        "1 box with an area that is not above zero: taken from the box",
+        "1 box of crowds: neither taught nor missed",
         "1 image without a box: kept as negatives",
     )
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [None, [[1, 2]], [[1, 2, 9, 2, 9]], "all of it", {"size": [WIDE, HIGH], "counts": [1200]}],
+    ids=["none", "point", "odd", "text", "size"],
+)
+def test_masks_are_learnt_where_all_outlines_are_some(coco, outline):
+    content = facts(0, 4)
+    for row in content["annotations"]:
+        row["segmentation"] = [[2, 3, 12, 3, 12, 15]]
+    content["annotations"][0]["segmentation"] = {"size": [HIGH, WIDE], "counts": [0, 1200]}
+    write(coco / "instances_train.json", content)
+    assert len(load(coco).train.outlines) == 4
+    content["annotations"][0]["segmentation"] = outline
+    write(coco / "instances_train.json", content)
+    data = load(coco)
+    assert data.train.outlines is None
+    assert "1 box with an outline that is none: masks of such a split are not learnt" in data.notes
+
+
+def test_what_cannot_be_scored_is_refused_and_what_is_cut_is_told(coco):
+    data = load(coco, val=0.5)
+    assert "no images to validate on: cut 2 images from train" in data.notes
+    content = facts(4, 2)
+    content["annotations"].clear()
+    write(coco / "instances_val.json", content)
+    with pytest.raises(
+        ValueError, match="no image of test has a box to learn from or to be scored"
+    ):
+        load(coco)
 
 
 def change(key, place, **values):
@@ -132,6 +143,20 @@ def twice(key):
         (twice("annotations"), ValueError, "two annotations have the id 1"),
         (twice("categories"), ValueError, "two categories have the id 9"),
         (change("categories", 0, name="cat"), ValueError, "name its categories, each once: cat, cat"),
+        (change("categories", 0, id="9"), ValueError,
+         "one of its categories has the id 7: numbers alone are wanted, or texts alone"),
+        (change("images", 2, id=[2]), ValueError, r"one of its images has the id \[2\]: numbers"),
+        (change("annotations", 1, image_id=[0]), ValueError, r"2 is of image \[0\], which is not"),
+        (change("annotations", 1, image_id="0"), ValueError, "2 is of image '0', which is not there"),
+        (change("annotations", 1, category_id={}), ValueError, "2 is of category {}, which is not"),
+        (change("annotations", 1, iscrowd="0"), ValueError, "2 has iscrowd '0': 0 or 1 is wanted"),
+        (change("annotations", 1, area="9"), ValueError, "2 has area '9': a number is wanted"),
+        (change("images", 1, width="40", height="30"), ValueError,
+         r"instances_train.json: image 1 has width '40' and height '30': numbers are wanted"),
+        (lambda content: content["categories"].clear(), ValueError,
+         r"instances_train.json names no category: its 'categories' are empty"),
+        (lambda content: [row.update(iscrowd=1) for row in content["annotations"]], ValueError,
+         "no image of train has a box to learn .*; 4 boxes of crowds: neither taught nor missed"),
         (change("images", 1, file_name="0.jpg"), ValueError, "images 0 and 1 are one file, 0.jpg"),
         (change("images", 1, file_name="x.jpg"), FileNotFoundError,
          r"image 1, x.jpg, is not there; it was looked for in .*images"),
@@ -143,7 +168,8 @@ def twice(key):
         (lambda content: content["images"].clear(), ValueError, "no COCO file: it has no list of 'ima"),
         (lambda content: content["annotations"][0].pop("id"), ValueError,
          "one of its annotations has no 'id' or no 'image_id'"),
-        (lambda content: content["annotations"].clear(), ValueError, "no training image has a box; 4"),
+        (lambda content: content["annotations"].clear(), ValueError,
+         "no image of train has a box to learn .*; 4 images without a box"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_coco_file_are_told_in_a_sentence(coco, spoil, error, sentence):
@@ -185,115 +211,3 @@ def test_files_that_cannot_be_read_are_named_or_skipped(coco):
     data = load(coco, skip_bad=True)
     assert [path.stem for path in data.train.images] == ["0", "3"] and data.train.counts.sum() == 2
     assert "2 unreadable files skipped: 1.jpg, 2.jpg" in data.notes
-
-
-def xml(*objects, size=(WIDE, HIGH)) -> str:
-    sides = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
-    rows = "".join(
-        f"<object><name>{kind}</name><difficult>{difficult}</difficult><bndbox><xmin>{a}</xmin>"
-        f"<ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
-        for kind, (a, b, c, d), difficult in objects
-    )
-    return f"<annotation>{sides}{rows}</annotation>"
-
-
-def test_voc_is_read_with_its_difficult_ones_as_crowds(tmp_path):
-    def year(number, parts):
-        home = tmp_path / "VOCdevkit" / f"VOC{number}"
-        for part, names in parts.items():
-            write(home / "ImageSets" / "Main" / f"{part}.txt", "\n".join(names) + "\n")
-            for name in names:
-                save(home / "JPEGImages" / f"{name}.jpg")
-                rows = [("dog", (1, 1, 20, 30), 0), ("person", (5, 6, 8, 9), 1)]
-                write(home / "Annotations" / f"{name}.xml", xml(*rows))
-
-    year(2007, {"trainval": ["a", "b"], "test": ["c"]})
-    year(2012, {"train": ["d"], "val": ["e"], "trainval": ["d", "e"]})
-    data = load(tmp_path, "voc0712")
-    assert [path.stem for path in data.train.images] == ["a", "b", "d", "e"]
-    assert [path.stem for path in data.test.images] == ["c"]
-    assert boxes(data.test, 0) == [[0, 0, 20, 30], [4, 5, 8, 9]]  # pixels are counted from one
-    assert [data.classes[k] for k in data.test.labels] == ["dog", "person"]
-    assert data.test.crowd.tolist() == [False, True] and len(data.classes) == 20
-    assert len(load(tmp_path, "voc2007").train) == 2 and len(load(tmp_path, "voc2012").test) == 1
-    own = load(tmp_path / "VOCdevkit" / "VOC2012", "voc")
-    assert own.classes == ("dog", "person") and len(own.test) == 1
-    assert "val.txt is the test set" in own.notes[0]
-    with pytest.raises(FileNotFoundError, match=r"holds no ImageSets/Main/train.txt"):
-        load(tmp_path, "voc")
-    with pytest.raises(FileNotFoundError, match=r"holds no trainval of VOCdevkit/VOC2007"):
-        load(tmp_path / "VOCdevkit", "voc0712")
-
-    path = tmp_path / "VOCdevkit" / "VOC2012" / "Annotations" / "e.xml"
-    for content, sentence in (
-        (
-            xml(("cow", (1, 1, 2, 2), 0)),
-            r"e.xml has an object 'cow', which is none of the classes: d",
-        ),
-        (xml(("dog", (1, 1, "", 2), 0)), r"e.xml: dog has bbox \['1', '1', '', '2'\]"),
-        ("<annotation>", r"e.xml is no XML file"),
-        (xml(size=(5, 5)), r"e.jpg .* it is 40 × 30 pixels, and its boxes are for 5 × 5"),
-    ):
-        write(path, content)
-        with pytest.raises(ValueError, match=sentence):
-            load(tmp_path / "VOCdevkit" / "VOC2012", "voc")
-
-
-def yolo(root: Path, train="images/{}/{}", labels="labels/{}/{}") -> Path:
-    for number in range(3):
-        part = "train" if number < 2 else "val"
-        save(root / f"{train.format(part, number)}.jpg")
-        write(root / f"{labels.format(part, number)}.txt", f"{number % 2} 0.5 0.5 0.5 0.2\n")
-    return root
-
-
-def test_yolo_is_read_from_folders_or_by_its_yaml(tmp_path):
-    plain = yolo(tmp_path / "plain")
-    write(plain / "classes.txt", "cat\ndog\n")
-    save(plain / "images" / "train" / "negative.jpg")
-    listed = yolo(tmp_path / "listed", "{}/images/{}", "{}/labels/{}")
-    names = "names: {0: cat, 1: dog}\n"
-    write(listed / "data.yaml", f"train: ../train/images\nval: val/images\n{names}")
-    for root, count in ((plain, 3), (listed, 2)):
-        data = load(root, "yolo")
-        assert data.classes == ("cat", "dog") and len(data.train) == count and len(data.test) == 1
-        assert boxes(data.train, 1)[0] == pytest.approx([10, 12, 30, 18])
-        assert data.train.labels.tolist() == [0, 1] and data.test.labels.tolist() == [0]
-    write(listed / "list.txt", "train/images/1.jpg\n")
-    write(listed / "data.yaml", f"path: .\ntrain: list.txt\nval: [val/images]\n{names}")
-    assert load(listed, "yolo").train.labels.tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("0 0.5 0.5 0.5", r"0.txt, line 2: '0 0.5 0.5 0.5' should be a class number and four"),
-        ("0 0.5 nan 0.5 0.1", "line 2: '0 0.5 nan"),
-        ("0.5 0.5 0.5 0.5 0.1", "line 2: '0.5 0.5"),
-        ("2 0.5 0.5 0.5 0.1", r"0.txt, line 2: class 2 is not there: they are 0 to 1"),
-        ("-1 0.5 0.5 0.5 0.1", "class -1 is not there"),
-    ],
-)
-def test_malformed_lines_are_named(tmp_path, line, sentence):
-    root = yolo(tmp_path)
-    write(root / "classes.txt", "cat\ndog\n")
-    write(root / "labels" / "train" / "0.txt", f"0 0.5 0.5 0.5 0.2\n{line}\n")
-    with pytest.raises(ValueError, match=sentence):
-        load(root, "yolo")
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("train: [", r"data.yaml is no YAML file"),
-        ("names: [cat]", r"data.yaml should say where the images are"),
-        ("train: images/train", r"has no names of classes: it should hold data.yaml"),
-        ("train: images/train\nnames: {1: cat, 2: dog}", "should number its 2 names from 0 to 1"),
-        ("train: elsewhere\nnames: [cat, dog]", r"data.yaml, train: there is no .*elsewhere"),
-    ],
-)
-def test_mistakes_in_a_yaml_file_are_told(tmp_path, content, sentence):
-    root = yolo(tmp_path)
-    write(root / "data.yaml", content)
-    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
-        load(root, "yolo")
