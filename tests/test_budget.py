@@ -29,7 +29,9 @@ def test_epochs_leave_the_plan_as_it_is(tmp_path):
 
 def test_compute_gives_the_operations_of_the_baseline(tmp_path):
     found, sentence = fitted(planned(seeds=2), "compute", tmp_path)
-    assert "operations in training of supervised (--budget compute)" in sentence
+    assert "operations in training of supervised (--budget compute), rounded to whole epochs" in (
+        sentence
+    )
     assert {
         "supervised/seed0",
         "mixup/seed1",

@@ -26,7 +26,7 @@ LAYERS = [
     {"scores"},
     {"viewed"},
     {"train", "linear", "explain", "analyse", "predict", "stopwatch"},
-    {"bench", "budget", "catalogue", "evaluation", "jobs"},
+    {"bench", "budget", "catalogue", "earlier", "evaluation", "jobs"},
     {"study"},
     {"card", "demo", "downstream"},
     {"export"},

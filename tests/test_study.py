@@ -61,6 +61,36 @@ def test_a_teacher_is_for_the_methods_that_take_one(tmp_path):
     assert [run.config for run in again] == [run.config for run in planned]
 
 
+def test_the_method_of_the_file_keeps_its_options(tmp_path):
+    text = SMOKE.read_text(encoding="utf-8")
+    file = tmp_path / "mixup.toml"
+    file.write_text(text.replace('"supervised"', '"mixup"\nalpha = 0.9'))
+    plain, taught = study.plan([file], sweeps={"method.name": ["supervised", "mixup"]})
+    assert plain.config.method.options == {}
+    assert taught.config.method.options["alpha"] == 0.9
+    (other,) = study.plan([file], ["method.name=mixup", "method.alpha=0.3"])
+    assert other.config.method.options["alpha"] == 0.3
+
+    file.write_text(
+        text.replace('"supervised"', '"kd"\nteacher = "@1"')
+        + '\n[[before]]\nmodel.arch = "cifar_resnet14"\n'
+    )
+    plain, taught = study.plan([file], sweeps={"method.name": ["supervised", "kd"]})
+    assert taught.config.method.options["teacher"] == "@1"
+    assert taught.config.before and not plain.config.before  # whose stage nothing would name
+
+
+def test_an_option_is_for_the_methods_that_take_it():
+    methods = {"method.name": ["supervised", "mixup"]}
+    planned = study.plan([SMOKE], sweeps={**methods, "method.alpha": [0.2, 0.4]})
+    assert names(planned) == ["supervised/seed0", "mixup-alpha=0.2/seed0", "mixup-alpha=0.4/seed0"]
+    assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.2, 0.4]
+    planned = study.plan([SMOKE], ["method.alpha=0.3"], methods)
+    assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.3]
+    with pytest.raises(ValueError, match="'alhpa'"):
+        study.plan([SMOKE], sweeps={**methods, "method.alhpa": [0.2, 0.4]})
+
+
 def test_every_combination_of_two_settings():
     sweeps = {"method.alpha": [0.2, 0.4], "method.name": ["mixup"], "method.share": [0.5, 1.0]}
     planned = study.plan([SMOKE], sweeps=sweeps)
@@ -88,6 +118,10 @@ def test_runs_of_several_files_go_by_their_names(tmp_path):
     assert names(study.plan([twin, far])) == ["other-a-lr=0.2/seed0", "third-deep-a/seed0"]
     with pytest.raises(ValueError, match="give each once, or copy one under another name"):
         study.plan([first, first])
+
+
+def test_names_may_stand_apart():
+    assert study.names("supervised, mixup ") == ["supervised", "mixup"]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +199,42 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(cohobate):
     assert len(table) == 1
 
 
+def test_a_teacher_that_is_nowhere_is_found_before_anything_is_trained(cohobate, tmp_path):
+    settings = ("--methods", "supervised,kd,dkd", "method.teacher=nowhere", "--out", "study")
+    ran = cohobate("compare", SMOKE, *TINY, *settings)
+    assert ran.code == 2
+    assert ran.err.startswith("cohobate: kd/seed0, dkd/seed0: method.teacher=nowhere: there is no ")
+    assert not Path("study").exists()
+    ran = cohobate("compare", SMOKE, *TINY, "init=nowhere.pth", "--out", "study")
+    assert (ran.code, Path("study").exists()) == (2, False)
+    assert "supervised/seed0: init=nowhere.pth: there is no nowhere.pth" in ran.err
+    file = tmp_path / "teacher.toml"
+    file.write_text('init = "nowhere.pth"\n' + SMOKE.read_text(encoding="utf-8"))
+    planned = study.plan([SMOKE], [f"method.teacher={file}"], {"method.name": ["kd"]})
+    with pytest.raises(
+        ValueError, match=r"kd/seed0: init=nowhere\.pth"
+    ):  # of the teacher's own run
+        study.check(planned, Path("study"))
+    teacher = "study/supervised/seed0"  # which comes before
+    methods = {"method.name": ["supervised", "kd"]}
+    planned = study.plan([SMOKE], [f"method.teacher={teacher}"], methods)
+    study.check(planned, Path("study"))
+    with pytest.raises(ValueError, match="there is no trained network in study/supervised/seed0"):
+        study.check(planned[::-1], Path("study"))
+
+
+def test_folders_of_other_runs_are_told_once(tmp_path):
+    planned = study.plan([SMOKE], ["optim.epochs=4"], seeds=3)
+    for run in planned[:2]:
+        folder = tmp_path / "runs" / run.name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text(run.config.toml().replace("epochs = 4", "epochs = 3"))
+    with pytest.raises(ValueError, match=r"seed0, .*seed1 \(optim.epochs: 3 → 4\)") as error:
+        study.check(planned, tmp_path / "runs")
+    assert str(error.value).count("optim.epochs") == 1
+    assert "another folder with --runs DIR" in str(error.value)
+
+
 KEPT = ("config.toml", "environment.json", "metrics.jsonl", "outcomes.json")
 
 
@@ -231,6 +301,16 @@ MISTAKES = {
         "'supervised' takes no options",
     ),
     "no values": ([SMOKE, "--sweep", "optim.lr"], "is no setting"),
+    "empty values": (
+        [SMOKE, "--sweep", "optim.lr="],
+        "--sweep optim.lr=: a value is missing; write optim.lr=A,B",
+    ),
+    "no name": ([SMOKE, "--methods", "supervised,,mixup"], "a name is missing; write A,B"),
+    "no names": ([SMOKE, "--methods", ""], "a name is missing; write A,B"),
+    "seeds twice": (
+        [SMOKE, "--seeds", "2", "--sweep", "seed=3,4"],
+        "--seeds 2 and --sweep seed=… both say which seeds",
+    ),
     "no file": (["nowhere.toml"], "there is no run file nowhere.toml"),
 }
 

@@ -160,9 +160,10 @@ class Stage(RunConfig):
 def load(path: str | Path, overrides: Sequence[Override] = ()) -> RunConfig:
     """The settings of a run file, with overrides.
 
-    `method.name=X` puts X's defaults in the place of the whole [method] table, and `mix.name=X`
-    likewise; other overrides apply after that, wherever they stand. `mix.name=none` takes [mix]
-    away. What is set for the run holds for its stages too, where they do not set it themselves.
+    `method.name=X` puts X's defaults in the place of the whole [method] table, unless that is of X
+    already, and takes the stages away that nothing names any more; `mix.name=X` likewise; other
+    overrides apply after that, wherever they stand. `mix.name=none` takes [mix] away. What is set
+    for the run holds for its stages too, where they do not set it themselves.
     A table [sweep] is left to `cohobate.study`. Raises ValueError, naming the key, the value and
     the choices.
     """
@@ -222,10 +223,15 @@ def override(table: dict[str, Any], overrides: Sequence[Override]) -> dict[str, 
     """A table with overrides; `before.1.` stands before those of its first stage."""
     pairs = [pair(given) if isinstance(given, str) else given for given in overrides]
     table = deepcopy(table)
+    other = False
     for key, value in pairs:
         if unnumbered(key) in ("method.name", "mix.name"):
             *path, last, _ = key.split(".")
-            _inside(table, path, f"{key}={value}")[last] = {"name": value}
+            tables = _inside(table, path, f"{key}={value}")
+            there = tables.get(last)
+            if not isinstance(there, dict) or there.get("name") != value:
+                tables[last] = {"name": value}
+                other |= key == "method.name"
     for key, value in pairs:
         *path, last = key.split(".")
         _inside(table, path, f"{key}={value}")[last] = value
@@ -233,6 +239,10 @@ def override(table: dict[str, Any], overrides: Sequence[Override]) -> dict[str, 
     for each in (table, *(stages.values() if isinstance(stages, dict) else ())):
         if isinstance(each.get("mix"), dict) and each["mix"].get("name") == "none":
             del each["mix"]
+    if other and isinstance(table["method"], dict):
+        named = (table.get("init"), table["method"].get("teacher"))
+        if not any(str(each).startswith("@") for each in named):
+            table.pop("before", None)
     return table
 
 

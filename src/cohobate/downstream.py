@@ -17,6 +17,7 @@ from cohobate.analysis.transfers import Column, Transfers, transfers
 from cohobate.config import Override, RunConfig
 from cohobate.core import unknown
 from cohobate.display import Lines
+from cohobate.earlier import is_done
 from cohobate.outcomes import Outcomes
 from cohobate.rundir import RunDir, part
 from cohobate.study import Planned
@@ -142,7 +143,7 @@ class Training(Downstream):
 
     def there(self, network: Pretrained) -> Run | None:
         folder = self._folder(network)
-        return Run.read(folder) if study.is_done(folder, self._config(network)) else None
+        return Run.read(folder) if is_done(folder, self._config(network)) else None
 
     def carry_out(self, networks: Sequence[Pretrained], display: Lines, at_once: int) -> list[str]:
         planned, told = list[Planned](), list[str]()
@@ -195,9 +196,14 @@ def read(texts: Iterable[str]) -> list[Downstream]:
 
 
 def pretrained(folders: Iterable[Path]) -> list[Pretrained]:
-    """The runs in folders, of those that hold one. Raises ValueError where its settings are damaged."""
-    files = {folder: folder / "config.toml" for folder in folders}
-    return [Pretrained(path, settings.load(file)) for path, file in files.items() if file.is_file()]
+    """The runs in folders, of those that hold one; of a damaged one the comparison tells."""
+    found = []
+    for folder in folders:
+        try:
+            found.append(Pretrained(folder, settings.load(folder)))
+        except ValueError:
+            continue
+    return found
 
 
 def check(tasks: Sequence[Downstream], networks: Sequence[Pretrained]) -> None:

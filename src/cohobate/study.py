@@ -1,6 +1,5 @@
 """Many runs from a few run files: what is missing is trained, one after another or side by side."""
 
-import inspect
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from cohobate import config as settings
 from cohobate.analysis.groups import BASELINE
 from cohobate.analysis.runs import Run
 from cohobate.budget import Budget, lengths, scaled
-from cohobate.config import INERT, Override, RunConfig
+from cohobate.config import Override, RunConfig
 from cohobate.display import Lines
+from cohobate.earlier import check_earlier, check_places, is_done, train_earlier
 from cohobate.jobs import Job, side_by_side
 from cohobate.rundir import RunDir
 from cohobate.scores import record_outcomes
@@ -39,10 +39,20 @@ def sweep(text: str) -> tuple[str, list[Any]]:
     """`key=a,b` as a key and its values: each is TOML, else text. Raises ValueError."""
     key, _ = settings.pair(text)
     values = text.partition("=")[2]
+    if not all(map(str.strip, values.split(","))):
+        raise ValueError(f"--sweep {text}: a value is missing; write {key}=A,B")
     try:
         return key, tomllib.loads(f"x = [{values}]")["x"]
     except tomllib.TOMLDecodeError:
         return key, [settings.pair(f"{key}={value}")[1] for value in values.split(",")]
+
+
+def names(text: str) -> list[str]:
+    """`a,b` as names. Raises ValueError where one is missing."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise ValueError(f"--methods {text!r}: a name is missing; write A,B")
+    return found
 
 
 def plan(
@@ -54,10 +64,15 @@ def plan(
     """Every combination of what is varied, for each run file; the seeds are the outermost loop.
 
     sweeps: take the place of what a file's table [sweep] says of the same setting. Where methods
-        are varied, `method.teacher` is given to those that take a teacher.
+        are varied, an option of [method] is given to those that take it, if any does; the others
+        are planned once.
     seeds: how many, counted from that of the file; takes the place of its sweep of `seed`.
     Raises ValueError where a file, a setting or a combination is not as it should be.
     """
+    if seeds and "seed" in (sweeps or {}):
+        raise ValueError(
+            f"--seeds {seeds} and --sweep seed=… both say which seeds: give one of them"
+        )
     planned: dict[str, Planned] = {}
     for file, stem in zip(files, _stems(files)):
         varied = {**_own_sweeps(file), **(sweeps or {})}
@@ -65,26 +80,34 @@ def plan(
         chosen = varied.pop("seed", [first])
         if seeds:
             chosen = range(first, first + seeds)
-        names = sorted(varied, key=lambda key: key != "method.name")
-        for seed, values in product(chosen, product(*(varied[name] for name in names))):
-            point = dict(zip(names, values))
-            stated = (p if isinstance(p, tuple) else settings.pair(p) for p in overrides)
-            given = [*stated, *point.items(), ("seed", seed)]
-            config = settings.load(file, _suited(given))
+        keys = sorted(varied, key=lambda key: key != "method.name")
+        stated = [p if isinstance(p, tuple) else settings.pair(p) for p in overrides]
+        for seed, values in product(chosen, product(*(varied[key] for key in keys))):
+            point = dict(zip(keys, values))
+            foreign = _foreign(point, varied.get("method.name", ()), {*dict(stated), *keys})
+            point = {key: value for key, value in point.items() if key not in foreign}
+            own = [(key, value) for key, value in stated if key not in foreign]
+            config = settings.load(file, [*own, *point.items(), ("seed", seed)])
             config = build.resolve(config)[0]
-            if len(varied.get("method.teacher", ())) == 1:
+            if len(varied.get("method.teacher", ())) == 1 and "method.teacher" in point:
                 point.pop("method.teacher")
             title = _title(config, point, stem if len(files) > 1 else "")
             planned.setdefault(config.toml(), Planned(Path(title, f"seed{seed}"), config))
     return sorted(planned.values(), key=lambda run: run.config.seed)
 
 
-def _suited(given: Sequence[tuple[str, Any]]) -> list[Override]:
-    """Settings without the teacher of a method that takes none."""
-    name = dict(given).get("method.name")
-    if name is None or "teacher" in inspect.signature(build.find_method(str(name))).parameters:
-        return [*given]
-    return [(key, value) for key, value in given if key != "method.teacher"]
+def _foreign(point: Mapping[str, Any], methods: Sequence[Any], given: set[str]) -> set[str]:
+    """Of the settings that are given, the options of [method] that others of these methods take.
+
+    point: says which of the methods it is. An option that none of them takes is not foreign, but
+    wrong, and left for `build.resolve` to tell of.
+    """
+    if "method.name" not in point:
+        return set()
+    own, *taken = (build.asked(str(name)) for name in (point["method.name"], *methods))
+    options = {key.removeprefix("method."): key for key in given if key.startswith("method.")}
+    options.pop("name", None)
+    return {key for name, key in options.items() if name in set().union(*taken) - own}
 
 
 def _stems(files: Sequence[Path]) -> list[str]:
@@ -143,7 +166,7 @@ def fit(
     if budget == "epochs":
         return [*planned], ""
     first = {str(run.name.parent): run.config for run in reversed(planned)}
-    prepare = partial(_train_before, display=display)
+    prepare = partial(train_earlier, display=display)
     epochs = lengths(first, budget, folder / "budget.json", display, prepare if measure else None)
     fitted = []
     for run in planned:
@@ -153,9 +176,32 @@ def fit(
         fitted.append(Planned(name, scaled(run.config, length)))
     what = {"compute": "operations in training", "minutes": "time for training"}[budget]
     return fitted, (
-        f"Every method was given the {what} of {BASELINE} (--budget {budget}): the epochs differ,"
-        " and milestones and warm-ups with them"
+        f"Every method was given the {what} of {BASELINE} (--budget {budget}), rounded to whole"
+        " epochs, at least one: the epochs differ, and milestones and warm-ups with them"
     )
+
+
+def check(planned: Sequence[Planned], folder: Path) -> None:
+    """Raises ValueError for what would else be told once other runs are trained.
+
+    That is a teacher, or a start, that is not there, and a folder that holds another run.
+    """
+    check_places((folder / run.name, run.config) for run in planned)
+    coming, lacking = set[Path](), dict[str, list[str]]()
+    for run in planned:
+        try:
+            done = is_done(folder / run.name, run.config)
+        except ValueError:  # it is damaged, and `carry_out` tells of it
+            done = True
+        try:
+            if not done:
+                check_earlier(run.config, coming)
+        except ValueError as error:
+            lacking.setdefault(str(error), []).append(str(run.name))
+        coming.add((folder / run.name).resolve())
+    if lacking:
+        said = [f"{', '.join(names)}: {reason}" for reason, names in lacking.items()]
+        raise ValueError("; ".join(said))
 
 
 def carry_out(
@@ -177,7 +223,7 @@ def carry_out(
                 display.say(f"{places[run.name]}: already there")
                 continue
             if at_once > 1:
-                _train_before(run.config, display)
+                train_earlier(run.config, display)
             jobs.append(Job(str(run.name), run.config, folder / run.name))
         except (ValueError, FileNotFoundError, FloatingPointError) as error:
             failed[str(run.name)] = str(error)
@@ -187,7 +233,7 @@ def carry_out(
     for job in jobs:
         display.say(places[Path(job.name)])
         try:
-            _train_before(job.config, display)
+            train_earlier(job.config, display)
             rows = train(job.config, job.folder, devices=1, display=display)
             task = TASKS[job.config.task]
             display.say(f"    test {task.title} {100 * rows[-1][f'test/{task.score}']:.2f} %")
@@ -222,49 +268,13 @@ def score_again(folders: Iterable[Path], display: Lines) -> None:
         run = RunDir(path)
         if run.outcomes.exists() or not (run.done and run.metrics.is_file()):
             continue
-        if TASKS[settings.read(run.config).get("task", "classification")].outcomes is None:
+        try:
+            if TASKS[Run.read(path).task_name].outcomes is None:
+                continue
+        except ValueError:  # the comparison tells of it
             continue
         display.say(f"{path}: scored again, for its {run.outcomes.name}")
         try:
             record_outcomes(path)
         except (ValueError, OSError) as error:
             display.say(f"    left as it is: {error}")
-
-
-def is_done(path: Path, config: RunConfig) -> bool:
-    """Whether a folder holds the whole of this run, or what is kept of one: all but its weights.
-
-    Raises ValueError where a file in it is damaged.
-    """
-    run = RunDir(path)
-    begun = run.last.exists() or run.previous.exists()
-    if not run.config.exists() or (begun and not run.model.is_file()):
-        return False
-    kept = Run.read(path)
-    asked = tomllib.loads(config.toml())
-    return kept.finished and not settings.differences(kept.config, asked)
-
-
-def _train_before(config: RunConfig, display: Lines) -> None:
-    """Trains the runs whose files are named as `teacher` and `init`, where they are missing."""
-    for stage in config.before or ():
-        _train_before(stage, display)
-    for role, named in (("teacher", config.method.options.get("teacher")), ("init", config.init)):
-        file = Path(str(named))
-        if file.suffix != ".toml" or not file.is_file():
-            continue
-        earlier = build.resolve(settings.load(file, list(_where(config))))[0]
-        folder = build.default_folder(earlier)
-        if not (RunDir(folder).model.is_file() and is_done(folder, earlier)):
-            display.say(f"first its {role}: {file}, in {folder}")
-            _train_before(earlier, display)
-            train(earlier, folder, devices=1, display=display)
-
-
-def _where(config: RunConfig) -> Iterable[tuple[str, Any]]:
-    """The settings that say how a run is carried out, not what it is, such as where its data lies.
-
-    What its teacher says is none of them: the runs before it have another teacher, or none.
-    """
-    mine = flat(config.model_dump(mode="json", exclude={"cache"}))
-    return ((key, mine[key]) for key in INERT if mine.get(key) is not None)

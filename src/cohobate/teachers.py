@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -43,6 +43,14 @@ def find(
     _check_teacher(reference, network, data)
     _check_names(reference, network, data)
     return built
+
+
+def check_there(config: RunConfig) -> None:
+    """Raises ValueError where the folder that a run names as its teacher holds no trained network."""
+    reference = str(config.method.options["teacher"])
+    if not reference.startswith(TIMM):
+        kind = build.find_method(config.method.name)
+        _teacher_folder(reference, get_type_hints(kind.__init__)["teacher"])
 
 
 def _open(

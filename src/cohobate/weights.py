@@ -147,6 +147,17 @@ def normalisation(folder: Path) -> dict[str, tuple[float, ...]]:
     return {name: tuple(own[name]) for name in ("mean", "std") if own}
 
 
+def weights_file(source: str) -> Path:
+    """The file that a run folder, or a file, holds weights in. Raises ValueError where there is none."""
+    path = Path(source)
+    path = path / "model.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(
+            f"init={source}: there is no {path}; give a run folder or a checkpoint file"
+        )
+    return path
+
+
 Loaded = dict[str, tuple[int, int]]
 """Of each part of a network how many tensors were loaded, and of how many."""
 
@@ -156,12 +167,7 @@ def start_from(network: Any, source: str) -> Loaded:
 
     Returns what was loaded. Raises ValueError where there are none, or those of another network.
     """
-    path = Path(source)
-    path = path / "model.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(
-            f"init={source}: there is no {path}; give a run folder or a checkpoint file"
-        )
+    path = weights_file(source)
     try:
         state = _read(path)
     except ValueError as error:

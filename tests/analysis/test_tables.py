@@ -22,10 +22,10 @@ def comparison(make_run):
 
 
 TEXT = """\
-method      seeds  epochs     top-1 (%)   diff.  best val (%)  last val (%)  params (M)  trained (M)  cost  images/s  minutes
-supervised      2       3  81.00 ± 1.41       –         70.00         60.00        0.28         0.28  2.00       200      1.5
-kd              1       3     82.00 ± –   +2.00         70.00         60.00        0.28         0.28  2.00       200      1.5
-mixskd          1       3     70.00 ± –  −10.00             –             –       11.22         0.28     –       200      1.5"""
+method      seeds  epochs     top-1 (%)   diff.  best val (%)  last val (%)  params (M)  trained (M)  cost  step (GMAC)  images/s  minutes
+supervised      2       3  81.00 ± 1.41       –         70.00         60.00        0.28         0.28  2.00        15.36       200      1.5
+kd              1       3     82.00 ± –   +2.00         70.00         60.00        0.28         0.28  2.00        15.36       200      1.5
+mixskd          1       3     70.00 ± –  −10.00             –             –       11.22         0.28     –            –       200      1.5"""
 
 
 def test_text_is_aligned_in_these_columns(make_run):
@@ -73,7 +73,7 @@ def test_rich_shows_all_columns_where_there_is_room(comparison):
 def test_markdown_escapes_what_it_reads_as_markup(comparison):
     lines = tables.as_markdown(comparison).splitlines()
     assert lines[0].startswith("| method | seeds | epochs | top-1 (%) |")
-    assert lines[2] == "| supervised | 2 | 3 | 81.00 ± 1.41 | – | 70.00 | 60.00 | 0.28 | 0.28 | 2.00 | 200 | 1.5 |"  # fmt: skip
+    assert lines[2] == "| supervised | 2 | 3 | 81.00 ± 1.41 | – | 70.00 | 60.00 | 0.28 | 0.28 | 2.00 | 15.36 | 200 | 1.5 |"  # fmt: skip
     assert "&lt;b>\\|[red]" in lines[3]
 
 
@@ -108,7 +108,7 @@ def test_latex_is_escaped(make_run):
     runs = [make_run("a", "kd", 1, 0.8), make_run("b", "kd", 1, 0.7, options={"tag": names})]
     text = tables.as_latex(compare(runs))
     first, *_, last = text.splitlines()
-    assert first == r"\begin{tabular}{l" + "r" * 10 + "}"
+    assert first == r"\begin{tabular}{l" + "r" * 11 + "}"
     assert last == r"\end{tabular}"
     assert r"top-1 (\%)" in text and r"$\pm$" in text
     escaped = (
@@ -117,7 +117,7 @@ def test_latex_is_escaped(make_run):
     )
     assert f"kd tag={escaped} & 1 &" in text
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
-    assert {line.replace(r"\&", "").count("&") for line in rows} == {10}
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {11}
 
 
 def test_files_of_a_comparison(comparison, tmp_path):

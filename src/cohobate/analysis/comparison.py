@@ -22,9 +22,13 @@ class Row:
         `high` bound it, as `bootstrap.interval` has it.
     best_val, last_val: the score on the validation images at each run's best, and last, epoch.
     oracle: the best test score of any epoch: chosen on the test images, and no result.
-    operations: multiply-adds of a whole training; its stages and its teacher's training are not in it.
+    step_operations, operations: multiply-adds of a training step, and of a whole training; its stages
+        and its teacher's training are not in it.
+    share: of the baseline's operations, where a budget was to make them, or the time, equal.
     memory: most bytes that the (first) process of a run held, the largest of all seeds.
     mixed: what of code, libraries and hardware is not the same for all seeds.
+    chosen: whether validation images chose this one of the values that a sweep tried; None where it
+        is none of several.
     """
 
     label: str
@@ -44,11 +48,14 @@ class Row:
     parameters: int
     trained_parameters: int
     cost: float | None
+    step_operations: float | None
     operations: float | None
+    share: float | None
     images_per_second: float
     minutes: float
     memory: int | None
     mixed: str | None
+    chosen: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,14 @@ class Comparison:
 
     @property
     def findings(self) -> list[str]:
-        """What the rows say against their baseline, in words no stronger than the numbers."""
+        """What the rows say against their baseline, in words no stronger than the numbers.
+
+        Of the values that a sweep tried, only what the chosen ones say.
+        """
         spread = {row.label: row.score_sd for row in self.rows}
         found: dict[str, list[str]] = {}
         for row in self.rows:
-            if row.baseline and row.difference is not None:
+            if row.baseline and row.difference is not None and row.chosen is not False:
                 said = verdict(row, spread[row.baseline])
                 found.setdefault(said, []).append(f"{row.label} ({ahead(row)})")
         return [f"{said}: {', '.join(those)}" for said, those in found.items()]
@@ -100,8 +110,11 @@ def compare(
         except ValueError as error:
             left_out.append(str(error))
             continue
-        if run.finished:
+        if run.finished and 0 <= run.score <= 1:
             runs.append(run)
+        elif run.finished:
+            score = f"test/{run.task.score} is {run.score}, and no share between 0 and 1"
+            left_out.append(f"{path / 'metrics.jsonl'}: {score}")
         else:
             epochs = f"{len(run.rows)} of {run.epochs} epochs"
             left_out.append(f"{path}: {epochs}; `cohobate train` it again to finish")
@@ -109,12 +122,13 @@ def compare(
         raise ValueError("; ".join(["no finished run to compare", *told, *left_out]))
     check_task(runs)
     groups = group(runs)
-    pairs = [(each, row(each, baseline_of(each, groups))) for each in groups]
+    scaled = bool(budget)
+    pairs = [(each, row(each, baseline_of(each, groups), scaled=scaled)) for each in groups]
     sets = data_sets(groups)
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
     warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
-    return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
+    return Comparison(groups, rows, warnings + cautions(groups, scaled=scaled), budget)
 
 
 def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
@@ -133,13 +147,15 @@ def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
     return told
 
 
-def row(group: Group, baseline: Group | None) -> Row:
+def row(group: Group, baseline: Group | None, *, scaled: bool = False) -> Row:
+    """The line of a group; `scaled`: whether a budget has set its length."""
     difference, bounds = paired(group, baseline) if baseline else (None, None)
     cost = group.runs[0].environment["cost"]
     score, score_sd = spread(group, lambda run: run.score)
     counts = group.runs[0].task.score
     fifth = all("test/top5" in run.rows[-1] for run in group.runs)
     top5, top5_sd = spread(group, lambda run: run.rows[-1]["test/top5"]) if fifth else (None, None)
+    step, whole = operations(group.runs[0])
     held = [run.environment.get("peak_memory_bytes", 0) for run in group.runs]
     return Row(
         label=group.label,
@@ -159,7 +175,9 @@ def row(group: Group, baseline: Group | None) -> Row:
         parameters=cost["parameters"],
         trained_parameters=cost["trained_parameters"],
         cost=cost["step_macs"] / cost["supervised_macs"] if "step_macs" in cost else None,
-        operations=operations(group.runs[0]),
+        step_operations=step,
+        operations=whole,
+        share=_share(group, baseline) if scaled else None,
         images_per_second=median(v for run in group.runs for v in run.values("images_per_second")),
         minutes=group.mean(lambda run: sum(run.values("seconds")) / 60),
         memory=max(held) if all(held) else None,
@@ -167,13 +185,22 @@ def row(group: Group, baseline: Group | None) -> Row:
     )
 
 
-def operations(run: Run) -> float | None:
-    """Multiply-adds of a whole training; None where the run does not tell those of a step."""
+def operations(run: Run) -> tuple[float, float] | tuple[None, None]:
+    """Multiply-adds of a step, and of a whole training; None where the run does not tell them."""
     cost, settings = run.environment["cost"], run.settings
     if "step_macs" not in cost or "data.batch_size" not in settings:
-        return None
+        return None, None
     images = settings["data.batch_size"] * settings.get("optim.accumulate", 1)
-    return float(cost["step_macs"]) * images * run.rows[-1]["step"]
+    step = float(cost["step_macs"]) * images
+    return step, step * run.rows[-1]["step"]
+
+
+def _share(group: Group, baseline: Group | None) -> float | None:
+    """What a training computes, as a multiple of what the baseline's does, where both are known."""
+    if baseline is None and not group.is_baseline:
+        return None
+    (_, ours), (_, theirs) = (operations(each.runs[0]) for each in (group, baseline or group))
+    return ours / theirs if ours and theirs else None
 
 
 def paired(group: Group, baseline: Group) -> tuple[float | None, Interval | None]:

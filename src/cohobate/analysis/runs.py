@@ -20,6 +20,10 @@ NEEDED = {
 }
 
 
+MEASURED = ("step", "seconds", "images_per_second")
+"""What every row of `metrics.jsonl` holds, besides its epoch."""
+
+
 def shown(value: Any) -> str:
     """A setting as people write it: `crop, flip` for a list; `unset` for none."""
     if isinstance(value, list):
@@ -75,7 +79,7 @@ class Run:
     def images(self) -> dict[str, str]:
         """A fingerprint of the images of each split; of the splits that the run tells of."""
         test = {"test": self.outcomes.fingerprint} if self.outcomes else {}
-        return {**test, **self.environment.get("images", {})}
+        return {**self.environment.get("images", {}), **test}
 
     def values(self, name: str) -> list[float]:
         """What `metrics.jsonl` holds under a name, in the order of the epochs."""
@@ -101,6 +105,13 @@ class Run:
             raise ValueError(
                 f"{path / 'outcomes.json'} is of another network: its {run.task.title} is"
                 f" {100 * outcomes.score:.2f} % there, and {100 * run.score:.2f} % in metrics.jsonl"
+            )
+        there: str = outcomes.fingerprint
+        seen = run.images.get("test") or there
+        if there != seen:
+            raise ValueError(
+                f"{path / 'outcomes.json'} is of other images: their fingerprint is {there[:8]} there,"
+                f" and {seen[:8]} in environment.json"
             )
         return replace(run, outcomes=outcomes)
 
@@ -137,7 +148,7 @@ def table(text: str) -> dict[str, Any]:
 
 
 def lines(text: str) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl`: the epochs from 0 on, none missing."""
+    """The rows of `metrics.jsonl`: the epochs from 0 on, none missing, and numbers only."""
     rows = []
     for number, line in enumerate(text.splitlines()):
         try:
@@ -146,4 +157,10 @@ def lines(text: str) -> list[dict[str, Any]]:
             raise ValueError(f"line {number + 1} is not JSON; was it cut off?") from None
         if not isinstance(rows[-1], dict) or rows[-1].get("epoch") != number:
             raise ValueError(f"line {number + 1} is not epoch {number}")
+    for number, row in enumerate(rows, start=1):
+        if missing := [name for name in MEASURED if name not in row]:
+            raise ValueError(f"line {number} does not say {', '.join(missing)}")
+        for name, value in row.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"line {number}: {name} is {json.dumps(value)}, and no number")
     return rows

@@ -1,6 +1,5 @@
-"""What a sweep over settings has shown: what validation chose, a curve over one setting, a heat map over two."""
+"""What a sweep over settings has shown, as pictures: a curve over one setting, a heat map over two."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,11 +11,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cohobate.analysis.cautions import LENGTH
-from cohobate.analysis.comparison import Comparison, Row, ahead, percent
-from cohobate.analysis.comparison import row as row_of
+from cohobate.analysis.comparison import Comparison, Row
 from cohobate.analysis.figures import DASHES, FONT, blank, escaped, styles, wrapped
-from cohobate.analysis.groups import Group, baseline_of, differing, methods
+from cohobate.analysis.groups import Group, differing
 from cohobate.analysis.runs import shown
 
 Point = tuple[Group, Row]
@@ -41,52 +38,6 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
         elif len(points) > 2 and all(_is_number(value) for value in values[keys[0]]):
             drawn[method] = curve(points, keys[0], comparison)
     return drawn
-
-
-def tuned(comparison: Comparison, keys: Sequence[str]) -> list[str]:
-    """For each method that was run with several values of `keys`, a sentence on the best one.
-
-    It is the one with the best mean validation score at the last epoch; of the test scores only that
-    one's is told. Where the baseline was varied too, a method is held against its best one.
-    """
-    families: dict[str, list[Point]] = defaultdict(list)
-    for group, row in zip(comparison.groups, comparison.rows):
-        fixed = {k: v for k, v in group.settings.items() if k not in keys and k not in LENGTH}
-        families[json.dumps(fixed, sort_keys=True, default=str)].append((group, row))
-    varied = [points for points in families.values() if len(points) > 1]
-    best = [max(p, key=lambda point: point[1].last_val or 0) for p in varied if _is_validated(p)]
-    told = []
-    for points in varied:
-        name = methods(points[0][0].settings)
-        names = ", ".join(key for key in keys if key in differing([g.settings for g, _ in points]))
-        if not _is_validated(points):
-            told.append(
-                f"{name}: nothing was chosen among {len(points)} values of {names}: there are no"
-                " validation images for it, and the test images must not choose"
-            )
-            continue
-        group, row = next(point for point in best if point in points)
-        baselines = [own for own, _ in best if own.is_baseline and own.terms == group.terms]
-        baseline = None if group.is_baseline else _nearest(group, baselines, comparison.groups)
-        values = ", ".join(f"{k}={shown(group.settings.get(k))}" for k in keys if k in names)
-        spread = f" ± {percent(row.score_sd)}" if row.score_sd is not None else ""
-        sentence = (
-            f"{name}: validation chose {values} among {len(points)}, with {percent(row.last_val)} %"
-            f" on its images; on the test images that has {percent(row.score)}{spread} %"
-        )
-        if baseline and (against := row_of(group, baseline)).difference is not None:
-            sentence += f", {ahead(against)} against {baseline.label}"
-        told.append(sentence)
-    return told
-
-
-def _is_validated(points: Sequence[Point]) -> bool:
-    return all(row.last_val is not None for _, row in points)
-
-
-def _nearest(own: Group, tuned: list[Group], every: list[Group]) -> Group | None:
-    """The baseline of a group: of those that were tuned where there are any."""
-    return baseline_of(own, tuned) or baseline_of(own, every)
 
 
 def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figure:

@@ -1,6 +1,5 @@
 """Commands that train, and put runs side by side."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,7 +95,7 @@ def compare(
     A run that fails is named and left out, and the exit code is then 1.
     """
     from cohobate import downstream, study
-    from cohobate.analysis import comparison, report, sweeps, tables, transfers
+    from cohobate.analysis import comparison, report, tables, transfers, tuning
     from cohobate.rundir import check_folder
 
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
@@ -104,8 +103,8 @@ def compare(
     files = [path for path in places if path.suffix == ".toml"]
     varied = dict(study.sweep(text) for text in sweep or [])
     swept = [*varied]
-    if methods:
-        varied["method.name"] = methods.split(",")
+    if methods is not None:
+        varied["method.name"] = study.names(methods)
     tasks = downstream.read(transfer or [])
     untrained = no_train and not tasks
     if not files and (settings or varied or seeds or runs or untrained or budget != "epochs"):
@@ -126,6 +125,7 @@ def compare(
     if no_train:
         done, told = study.there(planned, runs)
     else:
+        study.check(planned, runs)
         ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
         downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
         done, told = study.carry_out(planned, runs, shown, jobs)
@@ -135,7 +135,7 @@ def compare(
         study.score_again(folders, shown)
     found = comparison.compare(folders, told=told, budget=sentence)
     if swept:
-        found = replace(found, tuned=sweeps.tuned(found, swept))
+        found = tuning.tune(found, swept)
     show_comparison(found)
     tables.write(found, folder)
     moved = None
