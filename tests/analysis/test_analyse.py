@@ -183,7 +183,7 @@ def test_a_run_without_weights_has_curves_and_settings(cohobate, runs, tmp_path)
     assert "learning-curves" in page
     (bare / "metrics.jsonl").unlink()
     ran = cohobate("analyse", bare)
-    assert "0 of 1 epochs, so no learning curve" in ran.out
+    assert f"{bare} is not done: 0 of 1 epochs, so it has no learning curve" in ran.out
 
 
 def test_a_folder_that_lost_its_heads_is_looked_at_by_its_network(runs, tmp_path):
