@@ -15,12 +15,12 @@ from torch import Tensor
 
 from cohobate import build, fast, linear
 from cohobate import config as settings
-from cohobate.analysis import detection, scoring, stress
-from cohobate.analysis.detection import Detection
+from cohobate.analysis import ood, scoring, stress
 from cohobate.analysis.embedding import outputs
 from cohobate.analysis.few_shot import FewShot, few_shot
 from cohobate.analysis.few_shot import check as check_shots
 from cohobate.analysis.fidelity import Fidelity, fidelity
+from cohobate.analysis.ood import Detection
 from cohobate.analysis.robustness import accuracies
 from cohobate.analysis.scoring import ClassScores
 from cohobate.analysis.stress import Stress
@@ -188,10 +188,7 @@ def evaluate(
         robustness=_robustness(stand, split, wanted),
         corrupted=corrupted
         and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
-        ood={
-            name: detection.detect(logits, stand.logits(name, each))
-            for name, each in others.items()
-        },
+        ood={name: ood.detect(logits, stand.logits(name, each)) for name, each in others.items()},
         on={name: _on_another(stand.network, each, wanted) for name, each in on.items()},
         classes=scoring.by_class(logits, targets, trained.data.classes),
         confusion=scoring.confusion(logits, targets).tolist(),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cohobate.analysis.detection import detect
+from cohobate.analysis.ood import detect
 
 GENERATOR = torch.Generator().manual_seed(0)
 OWN = 3 * torch.randn(80, 5, generator=GENERATOR)
