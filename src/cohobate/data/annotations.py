@@ -127,10 +127,23 @@ def box_split(
 def _is_outline(value: Any, wide: int, high: int) -> bool:
     """Whether a COCO segmentation is polygons of three points or more, or runs of an image's size."""
     if isinstance(value, dict):
-        return value.get("size") == [high, wide] and isinstance(value.get("counts"), str | list)
+        counts = value.get("counts")
+        whole = isinstance(counts, list) and all(
+            isinstance(run, int) and run >= 0 for run in counts
+        )
+        return value.get("size") == [high, wide] and (
+            isinstance(counts, str) or (whole and sum(counts) == wide * high)
+        )
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(each, list) and len(each) >= 6 and len(each) % 2 == 0 for each in value)
+    return all(map(_is_polygon, value))
+
+
+def _is_polygon(value: Any) -> bool:
+    """Whether these are the places of three points or more, one after the other."""
+    if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
+        return False
+    return all(isinstance(side, (int, float)) and isfinite(side) for side in value)
 
 
 def sentences(odd: Counter[str]) -> list[str]:
