@@ -127,16 +127,17 @@ def box_split(
 def _is_outline(value: Any, wide: int, high: int) -> bool:
     """Whether a COCO segmentation is polygons of three points or more, or runs of an image's size."""
     if isinstance(value, dict):
-        counts = value.get("counts")
-        whole = isinstance(counts, list) and all(
-            isinstance(run, int) and run >= 0 for run in counts
-        )
-        return value.get("size") == [high, wide] and (
-            isinstance(counts, str) or (whole and sum(counts) == wide * high)
-        )
+        return value.get("size") == [high, wide] and _are_runs(value.get("counts"), wide * high)
     if not isinstance(value, list) or not value:
         return False
     return all(map(_is_polygon, value))
+
+
+def _are_runs(value: Any, pixels: int) -> bool:
+    """Whether these are lengths that sum to so many pixels, or a text, which stands for such."""
+    if not isinstance(value, list):
+        return isinstance(value, str)
+    return all(isinstance(run, int) and run >= 0 for run in value) and sum(value) == pixels
 
 
 def _is_polygon(value: Any) -> bool:

@@ -269,7 +269,7 @@ def create(
             f"model.img_size={options['img_size']} and data.size={size} differ: leave"
             " model.img_size out"
         )
-    if size and is_fixed(arch) and size != timm.models.get_pretrained_cfg(arch).input_size[-1]:
+    if size and fixed_size(arch) not in (None, size):
         options["img_size"] = size
     try:
         return timm.create_model(arch, **options)
@@ -286,10 +286,10 @@ def create(
         raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error
 
 
-def is_fixed(arch: str) -> bool:
-    """Whether a network of timm's is made for images of one size, as far as its name tells."""
+def fixed_size(arch: str) -> int | None:
+    """The side of the images that a network is made for, where it is for those alone, by its name."""
     config = None if ":" in arch else timm.models.get_pretrained_cfg(arch)
-    return bool(config and config.fixed_input_size)
+    return config.input_size[-1] if config and config.fixed_input_size else None
 
 
 def options_of(arch: str) -> list[str]:

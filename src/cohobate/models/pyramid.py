@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from cohobate.models.classifier import Classifier, is_fixed, options_of
+from cohobate.models.classifier import Classifier, fixed_size, options_of
 from cohobate.models.trace import Stage
 
 LEVELS = 5
@@ -81,7 +81,7 @@ def pyramid_encoder(arch: str, num_classes: int, **options: Any) -> Classifier:
     options: as for `Classifier`; windows of a Swin Transformer are padded to fit, as timm offers it.
     Raises ValueError as `Classifier` does, and for another network.
     """
-    if is_fixed(arch) and PADDED in options_of(arch):
+    if fixed_size(arch) and PADDED in options_of(arch):
         options = {PADDED: False, **options}
     encoder = Classifier(arch, num_classes, **options)
     _check_pyramid(arch, encoder.stages)
