@@ -157,7 +157,7 @@ class Detector(nn.Module):
         images, targets = batch.images, [_single(target) for target in batch.targets]
         if self.asks and any("masks" not in target for target in targets):
             raise ValueError(
-                'model.detector="maskrcnn" learns masks, and this data has none: choose'
+                'model.detector="maskrcnn" learns masks, and not every box of this data has one: choose'
                 ' model.detector="fasterrcnn"'
             )
         sizes = _whole(images) if images.is_meta else _sizes(t["size"] for t in targets)
