@@ -47,7 +47,7 @@ def test_other_detectors(train, kind):
 def test_teachers_and_starts_are_run_folders(train):
     assert train("teacher").code == 0
     for name in ("pkd", "detection_kd"):
-        ran = train(name, f"method.name={name}", "method.teacher=teacher")
+        ran = train(name, f"method.name={name}", "method.teacher=teacher", "data.size=32")
         assert ran.code == 0, (name, ran.err)
     ran = train("later", "init=teacher", "model.freeze=backbone", "model.detector=retinanet")
     assert ran.code == 0, ran.err

@@ -101,15 +101,19 @@ def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
     return folder
 
 
-def _check_teacher(reference: str, network: Classifier, data: ImageSet) -> None:
-    """Raises ValueError where a teacher has more or fewer classes, or was made for other images."""
+def _check_teacher(reference: str, network: Any, data: ImageSet) -> None:
+    """Raises ValueError where a teacher has more or fewer classes, or was made for other images.
+
+    Of pixels and of boxes it is one that takes images of any size.
+    """
     if network.num_classes != len(data.classes):
         raise ValueError(
             f"method.teacher={reference} knows {network.num_classes} classes, and the data"
             f" {data.name!r} has {len(data.classes)}: choose a teacher that was trained on this data"
         )
-    fixed = network.net.pretrained_cfg.get("fixed_input_size")
-    if (fixed or not reference.startswith(TIMM)) and network.size != data.size:
+    if not isinstance(network, Classifier) or network.size == data.size:
+        return
+    if network.net.pretrained_cfg.get("fixed_input_size") or not reference.startswith(TIMM):
         raise ValueError(
             f"method.teacher={reference} takes images of {network.size} pixels, and the data has"
             f" {data.size}: set data.size={network.size}"

@@ -89,8 +89,18 @@ def test_what_is_odd_is_kept_or_left_out_with_a_count(coco):
 
 @pytest.mark.parametrize(
     "outline",
-    [None, [[1, 2]], [[1, 2, 9, 2, 9]], "all of it", {"size": [WIDE, HIGH], "counts": [1200]}],
-    ids=["none", "point", "odd", "text", "size"],
+    [
+        None,
+        [[1, 2]],
+        [[1, 2, 9, 2, 9]],
+        "all of it",
+        [["a"] * 6],
+        [[float("nan")] * 6],
+        {"size": [WIDE, HIGH], "counts": [1200]},
+        {"size": [HIGH, WIDE], "counts": ["a", 1200]},
+        {"size": [HIGH, WIDE], "counts": [0, 1199]},
+    ],
+    ids=["none", "point", "odd", "text", "texts", "nan", "size", "runs", "short"],
 )
 def test_masks_are_learnt_where_all_outlines_are_some(coco, outline):
     content = facts(0, 4)

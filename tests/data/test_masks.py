@@ -121,6 +121,18 @@ def test_mistakes_are_told_in_a_sentence(folder):
     (folder / "classes.txt").write_text("ground\ncat\ncat\n")
     with pytest.raises(ValueError, match=r"classes.txt lists 'cat' twice: take one of them away"):
         segmentation.load("folder", root=folder)
+    (folder / "classes.txt").write_text("\n".join(map(str, range(256))))
+    with pytest.raises(
+        ValueError, match=r"names 256 classes: two are needed, and 255 are the most"
+    ):
+        segmentation.load("folder", root=folder)
+    (folder / "classes.txt").write_text("ground\ncat\ndog\n")
+    (folder / "val.txt").write_text("4.png\n")
+    with pytest.raises(FileNotFoundError, match="a list has names without their ending"):
+        segmentation.load("folder", root=folder)
+    save(folder / "images" / "4.jpg", np.zeros((20, 30, 3)))
+    with pytest.raises(ValueError, match=r"images holds 4.jpg and 4.png, and a list names"):
+        segmentation.load("folder", root=folder)
     with pytest.raises(ValueError, match=r"data.per_class=3"):
         segmentation.load("folder", root=folder, per_class=3)
     with pytest.raises(ValueError, match="unknown dataset 'voc2013': did you mean 'voc2012"):
@@ -211,14 +223,16 @@ def test_published_layouts_are_renumbered(tmp_path):
 
     home = "ADEChallengeData2016"
     for part in ("training", "validation"):
-        pair(f"{home}/images/{part}/a.jpg", f"{home}/annotations/{part}/a.png", [0, 1, 150])
+        pair(
+            f"{home}/images/{part}/{part}.jpg", f"{home}/annotations/{part}/{part}.png", [0, 1, 150]
+        )
     ade = segmentation.load("ade20k", root=tmp_path, val=0)
     assert ade.train.read(0)[1][0].tolist() == [VOID, 0, 149] and len(ade.classes) == 150
 
     for part in ("train", "val"):
         pair(
-            f"leftImg8bit/{part}/ulm/x_leftImg8bit.png",
-            f"gtFine/{part}/ulm/x_gtFine_labelIds.png",
+            f"leftImg8bit/{part}/ulm/{part}_leftImg8bit.png",
+            f"gtFine/{part}/ulm/{part}_gtFine_labelIds.png",
             [0, 7, 26, 33],
         )
     streets = segmentation.load("cityscapes", root=tmp_path, val=0)
@@ -226,15 +240,38 @@ def test_published_layouts_are_renumbered(tmp_path):
     assert streets.classes[0] == "road" and len(streets.classes) == 19
 
     for part in ("train", "val", "test"):
-        pair(f"{part}/{part}.png", f"{part}annot/{part}.png", [0, 10, 11])
+        pair(f"{part}/{part}.png", f"{part}annot/{part}.png", [0, 10, 11, 255])
     driving = segmentation.load("camvid", root=tmp_path)
-    assert driving.test.read(0)[1][0].tolist() == [0, 10, VOID]
+    assert driving.test.read(0)[1][0].tolist() == [0, 10, VOID, VOID]
 
     assert len(COCO_GAPS) == 182 - 171
     for part in ("train2017", "val2017"):
         pair(f"{part}/{part}.jpg", f"stuffthingmaps/{part}/{part}.png", [0, 12, 181, 255])
     things = segmentation.load("coco_stuff", root=tmp_path, val=0)
     assert things.train.read(0)[1][0].tolist() == [0, 11, 170, VOID]
+
+
+@pytest.mark.parametrize("number", [12, 300, -1])
+def test_numbers_that_a_published_layout_has_not_are_told(tmp_path, number):
+    for part in ("train", "val", "test"):
+        save(tmp_path / part / f"{part}.png", np.zeros((4, 3, 3)))
+        save(tmp_path / f"{part}annot" / f"{part}.png", np.array([[0, 10, 11]] * 4))
+    mask = np.array([[0, 10, number]] * 4, dtype=np.int32)
+    Image.fromarray(mask).save(tmp_path / "trainannot" / "train.png", "TIFF")
+    with pytest.raises(
+        BadImage, match=rf"label {number} .* 11 classes: its labels .* 0 to 11, or 255"
+    ):
+        segmentation.load("camvid", root=tmp_path)
+
+
+def test_a_copy_of_a_training_image_is_not_scored(tmp_path):
+    for shade, part in enumerate(("train", "val", "test")):
+        save(tmp_path / part / "1.png", np.full((4, 3, 3), shade))
+        save(tmp_path / f"{part}annot" / "1.png", np.zeros((4, 3)))
+    assert len(segmentation.load("camvid", root=tmp_path).train) == 1  # names alone may be the same
+    save(tmp_path / "test" / "1.png", np.zeros((4, 3, 3)))
+    with pytest.raises(ValueError, match=r"test/1.png of test is a copy of .*train/1.png of train"):
+        segmentation.load("camvid", root=tmp_path)
 
 
 def test_shapes_are_drawn_once_and_their_boxes_hold_them(tmp_path):

@@ -47,6 +47,7 @@ def test_voc_is_read_with_its_difficult_ones_as_crowds(tmp_path):
             xml(("cow", (1, 1, 2, 2), 0)),
             r"e.xml has an object 'cow', which is none of the classes: d",
         ),
+        (xml(("", (1, 1, 2, 2), 0)), r"e.xml has an object without a <name>"),
         (xml(("dog", (1, 1, "", 2), 0)), r"e.xml: dog has bbox \['1', '1', '', '2'\]"),
         ("<annotation>", r"e.xml is no XML file"),
         (xml(size=(5, 5)), r"e.jpg .* it is 40 × 30 pixels, and its boxes are for 5 × 5"),

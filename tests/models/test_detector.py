@@ -219,6 +219,8 @@ def test_frozen_batch_norm_keeps_its_statistics_while_the_rest_learns():
 def test_what_cannot_be_built_is_told():
     with pytest.raises(ValueError, match="vit_tiny_patch16_224' is no pyramid"):
         detector(arch="vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="nest_tiny' takes images of one size alone"):
+        detector(arch="nest_tiny")
     with pytest.raises(ValueError, match="unknown detector 'retina': did you mean 'retinanet'"):
         detector("retina")
     with pytest.raises(ValueError, match=r"model\.width=40 should be a multiple of 32"):

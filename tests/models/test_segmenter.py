@@ -14,6 +14,7 @@ NETWORKS = [
     ("pspnet", "resnet10t"),
     ("bifpn", "mobilenetv3_small_050"),
     ("fpn", "convnext_atto"),
+    ("upernet", "swin_tiny_patch4_window7_224"),
 ]
 
 
@@ -82,6 +83,8 @@ def test_freezing_keeps_the_encoder_and_its_batch_norm():
 def test_what_cannot_be_built_is_told():
     with pytest.raises(ValueError, match="vit_tiny_patch16_224' is no pyramid"):
         segmenter(arch="vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="nest_tiny' takes images of one size alone"):
+        segmenter(arch="nest_tiny")
     with pytest.raises(ValueError, match=r'choose model.decoder="upernet"'):
         segmenter(arch="cifar_resnet8")
     with pytest.raises(ValueError, match="unknown decoder 'fpm': did you mean 'fpn'"):

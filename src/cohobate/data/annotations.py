@@ -127,10 +127,24 @@ def box_split(
 def _is_outline(value: Any, wide: int, high: int) -> bool:
     """Whether a COCO segmentation is polygons of three points or more, or runs of an image's size."""
     if isinstance(value, dict):
-        return value.get("size") == [high, wide] and isinstance(value.get("counts"), str | list)
+        return value.get("size") == [high, wide] and _are_runs(value.get("counts"), wide * high)
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(each, list) and len(each) >= 6 and len(each) % 2 == 0 for each in value)
+    return all(map(_is_polygon, value))
+
+
+def _are_runs(value: Any, pixels: int) -> bool:
+    """Whether these are lengths that sum to so many pixels, or a text, which stands for such."""
+    if not isinstance(value, list):
+        return isinstance(value, str)
+    return all(isinstance(run, int) and run >= 0 for run in value) and sum(value) == pixels
+
+
+def _is_polygon(value: Any) -> bool:
+    """Whether these are the places of three points or more, one after the other."""
+    if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
+        return False
+    return all(isinstance(side, (int, float)) and isfinite(side) for side in value)
 
 
 def sentences(odd: Counter[str]) -> list[str]:

@@ -1,7 +1,10 @@
 """What sets with masks or boxes have in common: their images are of no class as a whole."""
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from filecmp import cmp
+from itertools import chain, combinations, groupby
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -61,15 +64,33 @@ def check_options(per_class: int | None, what: str) -> None:
 
 
 def check_apart(found: Splits[S]) -> None:
-    """Raises ValueError where an image to train on is one to score, as in FRSKD's published split."""
+    """Raises ValueError where an image to train on is one to score, as in FRSKD's published split.
+
+    It is one where its file stands in both lists, or where one of the same name and content does.
+    """
+    advice = "what is scored must not be trained on; take it from one of them"
     seen: dict[Path, str] = {}
+    named = defaultdict[str, list[Path]](list)
     for place, split in found.splits().items():
         for path in split.images:
             if seen.setdefault(path, place) != place:
                 raise ValueError(
                     f"image {path.stem!r} stands in the list of {place} and in that of"
-                    f" {seen[path]}: what is scored must not be trained on; take it from one of them"
+                    f" {seen[path]}: {advice}"
                 )
+            named[path.name].append(path)
+    for path, other in chain.from_iterable(map(_alike, named.values())):
+        if seen[path] != seen[other] and cmp(path, other, shallow=False):
+            raise ValueError(
+                f"{other} of {seen[other]} is a copy of {path} of {seen[path]}: {advice}"
+            )
+
+
+def _alike(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Files of one size, two by two."""
+    sizes = {path: path.stat().st_size for path in paths} if len(paths) > 1 else {}
+    for _, group in groupby(sorted(sizes, key=sizes.__getitem__), sizes.__getitem__):
+        yield from combinations(group, 2)
 
 
 def cut(found: Splits[S], val: float, fraction: float, seed: int) -> Splits[S]:

@@ -62,3 +62,18 @@ def _read(folder: Path, classes: tuple[str, ...]) -> Split:
 def is_image(path: Path) -> bool:
     """Whether a file is an image by its name, and not hidden."""
     return path.suffix.lower() in EXTENSIONS and path.name[0] != "."
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by their names without the ending.
+
+    Raises ValueError where two have the same: a list would name both.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.glob("*") if is_image(path)):
+        if found.setdefault(path.stem, path) is not path:
+            raise ValueError(
+                f"{folder} holds {found[path.stem].name} and {path.name}, and a list names images"
+                " without their ending: take one of them away"
+            )
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 from torchvision import datasets
 
 from cohobate.core import VOID, counted
-from cohobate.data.folder import is_image
+from cohobate.data.folder import by_stem, is_image
 from cohobate.data.lists import check_images, check_once, lines, text
 from cohobate.data.masks import MaskSplit
 from cohobate.data.splits import Splits, existing
@@ -68,14 +68,12 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
     root = existing(name, root, FOLDER)
     classes = tuple(_lines(root / "classes.txt", FOLDER))
     check_once(classes, root / "classes.txt")
-    if len(classes) < 2:
+    if not 2 <= len(classes) <= VOID:
         raise ValueError(
-            f"{root / 'classes.txt'} names {counted(len(classes), 'class')}: two are needed"
+            f"{root / 'classes.txt'} names {counted(len(classes), 'class')}: two are needed, and"
+            f" {VOID} are the most, since that number is void"
         )
-    by_name = {
-        folder: {path.stem: path for path in sorted((root / folder).glob("*")) if is_image(path)}
-        for folder in ("images", "masks")
-    }
+    by_name = {folder: by_stem(root / folder) for folder in ("images", "masks")}
 
     def split(part: str) -> MaskSplit | None:
         listed = root / f"{part}.txt"
@@ -88,7 +86,7 @@ def read_folder(name: str, root: Path | None, download: bool) -> Masks:
                 if each not in files:
                     raise FileNotFoundError(
                         f"{listed}, line {number}: there is no {root / folder / each}.png, nor of"
-                        " another kind of image"
+                        " another kind of image; a list has names without their ending"
                     )
         images, masks = (
             [by_name[folder][each] for each in names] for folder in ("images", "masks")
@@ -140,10 +138,10 @@ def read_voc_aug(name: str, root: Path | None, download: bool) -> Masks:
 
 
 def read_ade20k(name: str, root: Path | None, download: bool) -> Masks:
-    """ADE20K as the scene parsing challenge has it: 150 classes; its 0, anything else, is void."""
+    """ADE20K as the scene parsing challenge has it: 150 classes; 0, anything else, is void."""
     root = existing(name, root, "it should hold ADEChallengeData2016/images/training/*.jpg")
     home = _inside(root, "ADEChallengeData2016")
-    renumber = (VOID, *range(150), *[VOID] * 105)
+    renumber = (VOID, *range(150))
     train, test = (
         _twins(home / "images" / part, home / "annotations" / part, 150, renumber)
         for part in ("training", "validation")
@@ -159,7 +157,7 @@ def read_cityscapes(name: str, root: Path | None, download: bool) -> Masks:
     layout = "it should hold leftImg8bit/train/CITY/*.png and gtFine/train/CITY/*_labelIds.png"
     root = existing(name, root, layout)
     kinds = [kind for kind in datasets.Cityscapes.classes if 0 <= kind.train_id < VOID]
-    renumber = [VOID] * 256
+    renumber = [VOID] * (1 + max(kind.id for kind in datasets.Cityscapes.classes))
     for kind in kinds:
         renumber[kind.id] = kind.train_id
     splits = []
@@ -182,7 +180,7 @@ def read_camvid(name: str, root: Path | None, download: bool) -> Masks:
     root = existing(
         name, root, "it should hold train/*.png, trainannot/*.png; val and test likewise"
     )
-    renumber = (*range(11), *[VOID] * 245)
+    renumber = (*range(11), VOID)
     train, val, test = (
         _twins(root / part, root / f"{part}annot", 11, renumber)
         for part in ("train", "val", "test")
@@ -198,7 +196,7 @@ def read_coco_stuff(name: str, root: Path | None, download: bool) -> Masks:
         "it should hold train2017/*.jpg and stuffthingmaps/train2017/*.png; val2017 likewise",
     )
     numbers = [number for number in range(1, 183) if number not in COCO_GAPS]
-    renumber = [VOID] * 256
+    renumber = [VOID] * max(numbers)
     for place, number in enumerate(numbers):
         renumber[number - 1] = place
     pictures = root / "images" if (root / "images").is_dir() else root

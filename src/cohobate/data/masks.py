@@ -34,7 +34,8 @@ class MaskSplit:
     images, masks: the paths of N files each; a mask holds the class of every pixel, 255 where it is
         void and neither taught nor scored.
     classes: how many there are; any other number in a mask is an error.
-    renumber: from the numbers in a file, 0 to 255, to classes; where they are classes, None.
+    renumber: the class, or 255, that each number in a file means, from 0 on; a number beyond them is
+        an error, but 255. None where the numbers are classes.
     """
 
     images: list[Path]
@@ -79,15 +80,18 @@ class MaskSplit:
         """The mask (H, W) of an image, as `read` gives it."""
         path = self.masks[row]
         labels = numbers(path, self.images[row])
-        if self.renumber is not None:
-            labels = torch.tensor(self.renumber)[labels.clamp(0, len(self.renumber) - 1)]
-        strange = labels[(labels >= self.classes) & (labels != VOID) | (labels < 0)]
+        known = self.classes if self.renumber is None else len(self.renumber)
+        void = labels == VOID
+        strange = labels[((labels < 0) | (labels >= known)) & ~void]
         if len(strange):
             raise BadImage(
                 path,
-                f"label {int(strange[0])} stands in it, and there are {self.classes} classes, 0 to"
-                f" {self.classes - 1}, besides {VOID} for void",
+                f"label {int(strange[0])} stands in it, and there are {self.classes} classes: its"
+                f" labels should be 0 to {known - 1}, or {VOID} for void",
             )
+        if self.renumber is not None:
+            meant = torch.tensor(self.renumber)[labels.masked_fill(void, 0)]
+            labels = meant.masked_fill(void, VOID)
         return labels.to(torch.uint8)
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from torchvision import datasets
 
 from cohobate.data.annotations import PARTS, Box, Picture, Pictures, arranged, numbers
-from cohobate.data.folder import is_image
+from cohobate.data.folder import by_stem
 from cohobate.data.layouts import VOC
 from cohobate.data.lists import check_images, lines
 from cohobate.data.splits import Splits, existing
@@ -28,7 +28,7 @@ def read_voc(name: str, root: Path | None, download: bool) -> Pictures:
     lists = root / "ImageSets" / "Main"
     if not (lists / "train.txt").is_file():
         raise FileNotFoundError(f"data.root={root} holds no ImageSets/Main/train.txt: {LAYOUT}")
-    images = {path.stem: path for path in sorted((root / "JPEGImages").glob("*")) if is_image(path)}
+    images = by_stem(root / "JPEGImages")
     found: dict[str, list[tuple[Path, Path]]] = {}
     for part in PARTS:
         if (lists / f"{part}.txt").is_file():
@@ -41,8 +41,9 @@ def read_voc(name: str, root: Path | None, download: bool) -> Pictures:
                 )
                 for each in names
             ]
-    trees = [_tree(path) for path, _ in found["train"]]
-    classes = tuple(sorted({_text(o, "name", "") for t in trees for o in t.iter("object")}))
+    training = [path for path, _ in found["train"]]
+    kinds = {_kind(thing, path) for path in training for thing in _tree(path).iter("object")}
+    classes = tuple(sorted(kinds))
     pictures = {
         part: [_voc_picture(*pair, classes) for pair in pairs] for part, pairs in found.items()
     }
@@ -104,7 +105,7 @@ def _voc_picture(path: Path, image: Path, classes: tuple[str, ...]) -> Picture:
         width, height = (_pixels(size, key, path) for key in ("width", "height"))
         picture.size = (width, height) if width and height else None  # some tools write zeros
     for thing in tree.iter("object"):
-        kind = _text(thing, "name", "")
+        kind = _kind(thing, path)
         if kind not in classes:
             raise ValueError(
                 f"{path} has an object {kind!r}, which is none of the classes:"
@@ -120,6 +121,14 @@ def _voc_picture(path: Path, image: Path, classes: tuple[str, ...]) -> Picture:
         corners = (left - 1, top - 1, right, bottom)
         picture.boxes.append(Box(classes.index(kind), corners, crowd=difficult))
     return picture
+
+
+def _kind(thing: ElementTree.Element, path: Path) -> str:
+    """The class of an object. Raises ValueError where it has no name."""
+    kind = _text(thing, "name", "")
+    if not kind:
+        raise ValueError(f"{path} has an object without a <name>, which is its class: give it one")
+    return kind
 
 
 def _pixels(size: ElementTree.Element, key: str, path: Path) -> int:

@@ -12,10 +12,10 @@ class ICSD(Method[Classifier]):
 
     Mansourian et al., "AICSD: Adaptive Inter-Class Similarity Distillation for Semantic
     Segmentation", Multimedia Tools and Applications 2025, https://arxiv.org/abs/2308.04243.
-    With P_i the softmax of class i's logits / T over the places of a map, here over the images of
-    the batch, and S_ij = KL(P_i || P_j), the paper's L = a CE(s, y) + (1 - a) [alpha KL_T(s <- t) +
-    beta mean_ij (S_ij^s - S_ij^t)²], where the labels' share a = (e + 1) / (E + 1) grows with the
-    epoch e of E, counted from zero: its adaptive loss weighting.
+    With P_i the softmax of class i's logits / T over the places of a map, or of a classifier over the
+    images of the batch, and S_ij = KL(P_i || P_j), the paper's L = a CE(s, y) + (1 - a) [alpha
+    KL_T(s <- t) + beta mean_ij (S_ij^s - S_ij^t)²], where the labels' share a = (e + 1) / (E + 1)
+    grows with the epoch e of E, counted from zero: its adaptive loss weighting.
 
     teacher: the frozen network; student and teacher see the same, equally mixed, images.
     temperature: softens the predictions of both other terms, T.
@@ -23,10 +23,10 @@ class ICSD(Method[Classifier]):
     beta: weight of the distillation of the classes' similarities.
     adaptive: whether the labels' share grows; else L = CE + alpha KL + beta mean (S^s - S^t)².
 
-    Differs from the paper, which is of segmentation: a batch of images stands for the pixels of a
-    map, and the weights and the temperature are ours. (`cohobate.losses.inter_class_similarity`
-    takes maps as well.) The labels' share ends a step below one, so that the teacher counts in every
-    epoch, of a single one too.
+    Differs from the paper, which is of segmentation: the weights and the temperature are ours. With
+    `task="segmentation"` each map has its own S, as in the paper; with classification a batch of
+    images stands for the pixels of a map. The labels' share ends a step below one, so that the
+    teacher counts in every epoch, of a single one too.
     """
 
     tasks = ("classification", "segmentation")

@@ -264,13 +264,12 @@ def create(
     if ":" not in arch and not timm.is_model(arch):
         raise unknown("model", arch, timm.list_models(), listing="cohobate models")
     options = {"num_classes": num_classes, "pretrained": pretrained, **options}
-    config = None if ":" in arch else timm.models.get_pretrained_cfg(arch)
     if size and options.get("img_size", size) != size:
         raise ValueError(
             f"model.img_size={options['img_size']} and data.size={size} differ: leave"
             " model.img_size out"
         )
-    if size and config and config.fixed_input_size and size != config.input_size[-1]:
+    if size and fixed_size(arch) not in (None, size):
         options["img_size"] = size
     try:
         return timm.create_model(arch, **options)
@@ -278,7 +277,7 @@ def create(
         name = str(error).partition("unexpected keyword argument '")[2].partition("'")[0]
         if name not in options:
             raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error
-        raise UnknownOption(arch, name, _options(arch)) from error
+        raise UnknownOption(arch, name, options_of(arch)) from error
     except Exception as error:
         if pretrained:
             sentence = str(error).partition("\n")[0].partition(". ")[0]
@@ -287,7 +286,13 @@ def create(
         raise ValueError(f"model {arch!r} cannot be built with {options}: {error}") from error
 
 
-def _options(arch: str) -> list[str]:
+def fixed_size(arch: str) -> int | None:
+    """The side of the images that a network is made for, where it is for those alone, by its name."""
+    config = None if ":" in arch else timm.models.get_pretrained_cfg(arch)
+    return config.input_size[-1] if config and config.fixed_input_size else None
+
+
+def options_of(arch: str) -> list[str]:
     """The options of a timm network that a run file can give, as far as its class tells."""
     with torch.device("meta"):
         net = timm.create_model(arch)

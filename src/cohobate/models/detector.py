@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cohobate.core import Batch, Losses, unknown
 from cohobate.models.classifier import Classifier
 from cohobate.models.heads import HEADS, Found, Sizes
-from cohobate.models.pyramid import Pyramid, check_pyramid, features
+from cohobate.models.pyramid import Pyramid, features, pyramid_encoder
 
 RGB = tuple[float, float, float]
 LARGE = 512
@@ -76,9 +76,7 @@ class Detector(nn.Module):
             )
         look, kind = HEADS[detector]
         shared = {"size": size, "mean": mean, "std": std}
-        encoder = Classifier(arch, num_classes, pretrained=pretrained, **shared, **options)
-        check_pyramid(arch, encoder.stages)
-        _check_sizes(arch, encoder)
+        encoder = pyramid_encoder(arch, num_classes, pretrained=pretrained, **shared, **options)
         large = encoder.size >= LARGE
         finest = 8 if large and not look.exclusive else 4
         self.backbone = Pyramid(encoder, width, finest)
@@ -159,7 +157,7 @@ class Detector(nn.Module):
         images, targets = batch.images, [_single(target) for target in batch.targets]
         if self.asks and any("masks" not in target for target in targets):
             raise ValueError(
-                'model.detector="maskrcnn" learns masks, and this data has none: choose'
+                'model.detector="maskrcnn" learns masks, and not every box of this data has one: choose'
                 ' model.detector="fasterrcnn"'
             )
         sizes = _whole(images) if images.is_meta else _sizes(t["size"] for t in targets)
@@ -248,12 +246,3 @@ def _whole(images: Tensor) -> Sizes:
 
 def _sizes(given: Any) -> Sizes:
     return [(int(high), int(wide)) for high, wide in given]
-
-
-def _check_sizes(arch: str, encoder: Classifier) -> None:
-    """Raises ValueError for a network that takes squares of one size alone."""
-    if encoder.net.pretrained_cfg.get("fixed_input_size"):
-        raise ValueError(
-            f"model {arch!r} takes images of one size alone, and those with boxes are as wide or high as"
-            " they come: choose a convolutional network, such as resnet18"
-        )

@@ -4,16 +4,23 @@ from collections import OrderedDict
 from itertools import pairwise
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from cohobate.models.classifier import Classifier
+from cohobate.models.classifier import Classifier, fixed_size, options_of
 from cohobate.models.trace import Stage
 
 LEVELS = 5
 """As many levels as detectors look at, where the network has enough stages."""
+PADDED = "strict_img_size"
+"""The option of timm's Swin Transformers that, taken away, pads images to whole windows."""
+CHOICES = (
+    "a convolutional network, such as resnet18, or a hierarchical transformer, such as"
+    " swin_tiny_patch4_window7_224"
+)
 
 
 class Pyramid(nn.Module):
@@ -68,12 +75,41 @@ def behead(net: Any, stages: tuple[Stage, ...]) -> None:
         net.reset_classifier(0)
 
 
-def check_pyramid(arch: str, stages: tuple[Stage, ...]) -> None:
+def pyramid_encoder(arch: str, num_classes: int, **options: Any) -> Classifier:
+    """A network whose stages are a pyramid, and which takes images of any shape.
+
+    options: as for `Classifier`; windows of a Swin Transformer are padded to fit, as timm offers it.
+    Raises ValueError as `Classifier` does, and for another network.
+    """
+    if fixed_size(arch) and PADDED in options_of(arch):
+        options = {PADDED: False, **options}
+    encoder = Classifier(arch, num_classes, **options)
+    _check_pyramid(arch, encoder.stages)
+    if encoder.net.pretrained_cfg.get("fixed_input_size") and not _takes_any_shape(encoder):
+        raise ValueError(
+            f"model {arch!r} takes images of one size alone, and these are as wide or high as they come:"
+            f" choose {CHOICES}"
+        )
+    return encoder
+
+
+def _takes_any_shape(encoder: Classifier) -> bool:
+    """Whether images may be oblong, tried on the meta device: nothing is computed."""
+    with torch.device("meta"):
+        twin = Classifier(num_classes=encoder.num_classes, **encoder.spec).eval()
+        images = torch.empty(1, 3, twin.size, twin.size + twin.stages[-1].stride)
+        try:
+            features(twin, images)
+        except (RuntimeError, ValueError, AssertionError):
+            return False
+    return True
+
+
+def _check_pyramid(arch: str, stages: tuple[Stage, ...]) -> None:
     """Raises ValueError where the stages are not one resolution after another."""
     if len(stages) < 2 or any(deep.stride <= shallow.stride for shallow, deep in pairwise(stages)):
         strides = ", ".join(str(stage.stride) for stage in stages) or "none"
         raise ValueError(
             f"model {arch!r} is no pyramid (strides of its stages: {strides}), and a decoder stands on"
-            " maps of falling resolution: choose a convolutional network, such as resnet18, or a"
-            " hierarchical transformer, such as swin_tiny_patch4_window7_224"
+            f" maps of falling resolution: choose {CHOICES}"
         )

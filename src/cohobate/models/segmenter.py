@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cohobate.core import VOID, Batch, Count, Losses, unknown
-from cohobate.models.classifier import Classifier
 from cohobate.models.decoders import DECODERS
-from cohobate.models.pyramid import behead, check_pyramid, features
+from cohobate.models.pyramid import behead, features, pyramid_encoder
 from cohobate.models.trace import Trace
 
 RGB = tuple[float, float, float]
@@ -51,9 +50,8 @@ class Segmenter(nn.Module):
         kind = DECODERS[decoder]
         given = {**kind.wants, **options}
         shared = {"size": size, "mean": mean, "std": std}
-        self.encoder = Classifier(arch, num_classes, pretrained=pretrained, **shared, **given)
+        self.encoder = pyramid_encoder(arch, num_classes, pretrained=pretrained, **shared, **given)
         self.stages = self.encoder.stages
-        check_pyramid(arch, self.stages)
         behead(self.encoder.net, self.stages)
         self.decoder: Any = kind(arch, self.stages, width)
         self.classifier = nn.Conv2d(self.decoder.channels, num_classes, 1)
