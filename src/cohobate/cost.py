@@ -7,6 +7,7 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cohobate.core import Batch, Losses, Method, Progress, counted
@@ -29,12 +30,12 @@ def cost(method: Method, size: int) -> dict[str, Any]:
     Counted on the meta device: nothing is computed.
     """
     ghost, batch = ghost_of(method, size)
-    with FlopCounterMode(display=False) as deployed, torch.no_grad():
+    with Shapes(), FlopCounterMode(display=False) as deployed, torch.no_grad():
         ghost.model.eval()(batch.images.flatten(0, -4)[:1])
     kept = Kept(ghost)
-    with FlopCounterMode(display=False) as trained, kept:
+    with Shapes(), FlopCounterMode(display=False) as trained, kept:
         losses = _losses(ghost, batch)
-    with FlopCounterMode(display=False) as back:
+    with Shapes(), FlopCounterMode(display=False) as back:
         total(losses.values()).backward()
     forward = trained.get_total_flops()
     return {
@@ -56,7 +57,7 @@ def _supervised_macs(method: Method, size: int) -> int:
     images = torch.empty(ROWS, 3, size, size, device="meta")
     targets = move_data_to_device(network.noise_targets(ROWS, size, torch.Generator()), "meta")
     ids = torch.zeros(ROWS, dtype=torch.int64, device="meta")
-    with FlopCounterMode(display=False) as counted:
+    with Shapes(), FlopCounterMode(display=False) as counted:
         total(network.losses(Batch(images, targets, ids)).values()).backward()
     return counted.get_total_flops() // 2 // ROWS
 
@@ -102,6 +103,29 @@ def ghost_of(method: Method, size: int, anchors: int = ROWS) -> tuple[Method, Ba
 def _losses(ghost: Method, batch: Batch) -> Losses:
     now = torch.zeros((), device="meta")
     return ghost.train()(batch, Progress(now, 1, now, 1))
+
+
+class Shapes(TorchDispatchMode):
+    """Batch norms on the meta device by their shapes alone, while it is entered.
+
+    PyTorch spells them out operation by operation there, which takes most of the time of counting.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._native_batch_norm_legit.default and args[0].is_meta:
+            input, training = args[0], args[5]
+            mean, scale = (
+                input.new_empty(input.shape[1] * training, dtype=torch.float32) for _ in range(2)
+            )
+            return torch.empty_like(input), mean, scale
+        if func is torch.ops.aten.native_batch_norm_backward.default and args[0].is_meta:
+            input, weight, wanted = args[1], args[2], args[-1]
+            vector = input.new_empty(input.shape[1]) if weight is None else weight
+            like = (input, vector, vector)
+            return tuple(torch.empty_like(t) if w else None for t, w in zip(like, wanted))
+        return func(*args, **(kwargs or {}))
 
 
 class Kept(saved_tensors_hooks):
