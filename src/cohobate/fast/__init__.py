@@ -13,7 +13,8 @@ __all__ = ["compile_whole", "decide", "fold", "prepare"]
 
 
 def prepare(module: nn.Module) -> None:
-    """Channels last in memory, and small convolutions as matrix products; in place."""
+    """Channels last in memory, small convolutions as matrix products, and padding given as zeros where
+    bf16 needs it for a whole gradient (`PaddedConv2d`); in place."""
     as_any: Any = module
     as_any.to(memory_format=torch.channels_last)
     use_products(module)

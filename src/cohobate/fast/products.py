@@ -50,7 +50,8 @@ class ProductConv2d(PaddedConv2d):
 
 
 def use_products(module: nn.Module) -> None:
-    """Makes every plain convolution of a module one that may be a matrix product, where it can be."""
+    """Makes every plain convolution of a module a `ProductConv2d`, or, where it is no square and dense
+    one, a `PaddedConv2d`."""
     for part in module.modules():
         if type(part) is nn.Conv2d and part.padding_mode == "zeros":
             if isinstance(part.padding, str):  # which asks for strides of one
