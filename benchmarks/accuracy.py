@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from unittest.mock import Mock, patch
 
-from cohobate import build, config, fast
+from cohobate import config, defaults, fast
 from cohobate.display import Silent, show
 from cohobate.train import train
 
@@ -35,7 +35,7 @@ def accuracy(settings: list[str], plain: bool, folder: Path) -> float:
     file.write_text(RUN, encoding="utf-8")
     if plain:
         settings = [*settings, "precision=float32"]
-    resolved, _ = build.resolve(config.load(file, settings))
+    resolved, _ = defaults.resolve(config.load(file, settings))
     with patch.multiple(fast, prepare=Mock(), fold=Mock()) if plain else nullcontext():
         rows = train(resolved, folder / "run", devices=1, display=Silent())
     return rows[-1]["test/top1"]

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from cohobate import build, config
+from cohobate import build, config, defaults
 from cohobate.core import Batch, Method, Progress
 from cohobate.data.loader import TrainLoader
 from cohobate.data.sampling import Sampler
@@ -119,7 +119,7 @@ def made(name: str, split: Split, taught: Classifier) -> Method:
 def rows(names: list[str]) -> Iterator[tuple[str, ...]]:
     """Method, term, both ratios, and what is to be said of them."""
     settings = config.load("runs/smoke/classification.toml")
-    split = build.load_data(build.resolve(settings)[0]).train
+    split = build.load_data(defaults.resolve(settings)[0]).train
     torch.manual_seed(1)
     teacher = learn(METHODS["supervised"](Classifier("cifar_resnet8", 10, size=SIZE)), split, 10)
     for name in names:

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from statistics import mean, stdev
 
-from cohobate import bench, build, config
+from cohobate import bench, config, defaults
 from cohobate.cli.app import display
 from cohobate.display import show
 from cohobate.stopwatch import Case
@@ -33,7 +33,7 @@ def main() -> None:
         minutes, scores = [], []
         for seed in range(given.seeds):
             asked = [*given.settings, f"seed={seed}"]
-            resolved, _ = build.resolve(config.load(RUNS / f"{name}.toml", asked))
+            resolved, _ = defaults.resolve(config.load(RUNS / f"{name}.toml", asked))
             folder = given.out / f"{name}-seed{seed}"
             rows = train(resolved, folder, devices=1, display=display(epochs=False))
             minutes.append(sum(row["seconds"] for row in rows) / 60)

@@ -71,7 +71,7 @@ def taught(tmp_path_factory) -> Path:
 
     The folder that the student knows its teacher by, `teacher`, is gone.
     """
-    from cohobate import build, config
+    from cohobate import config, defaults
     from cohobate.display import Silent
     from cohobate.train import train
 
@@ -79,7 +79,7 @@ def taught(tmp_path_factory) -> Path:
     given = {"teacher": (), "student": ("method.name=kd", f"method.teacher={folder / 'teacher'}")}
     for name, settings in given.items():
         few = ("data.per_class=30", "optim.epochs=2", "precision=float32")
-        resolved, _ = build.resolve(config.load(SMOKE, [*few, *settings]))
+        resolved, _ = defaults.resolve(config.load(SMOKE, [*few, *settings]))
         train(resolved, folder / name, devices=1, display=Silent())
     return (folder / "teacher").rename(folder / "moved").parent
 

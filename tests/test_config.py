@@ -2,7 +2,7 @@
 
 import pytest
 
-from cohobate import build, config
+from cohobate import config, defaults
 from places import SMOKE
 
 A_LIST = "a list, such as"
@@ -57,13 +57,13 @@ def test_mistakes_in_several_settings_are_all_told(cohobate):
 
 def test_whole_numbers_will_do_for_numbers():
     given = ["optim.lr=1", "data.val=0", "method.name=mixup", "method.alpha=1", "model.freeze=0"]
-    run, _ = build.resolve(config.load(SMOKE, given))
+    run, _ = defaults.resolve(config.load(SMOKE, given))
     assert (run.optim.lr, run.data.val, run.method.options["alpha"]) == (1.0, 0.0, 1.0)
     assert run.model.freeze == 0
 
 
 def test_every_setting_survives_being_written_and_read(tmp_path):
     given = ["data.augment=['crop']", "optim.milestones=[1, 2]", "data.class_weights=[0.1, 3]"]
-    run, _ = build.resolve(config.load(SMOKE, [*given, "model.drop_rate=0.1", "mix.name=mixup"]))
+    run, _ = defaults.resolve(config.load(SMOKE, [*given, "model.drop_rate=0.1", "mix.name=mixup"]))
     (tmp_path / "run.toml").write_text(run.toml())
-    assert build.resolve(config.load(tmp_path / "run.toml"))[0] == run
+    assert defaults.resolve(config.load(tmp_path / "run.toml"))[0] == run

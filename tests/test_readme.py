@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer.core
 
-from cohobate import METHODS, build, config
+from cohobate import METHODS, config, defaults
 from cohobate.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ def test_command_parses(line, clone):
     arguments = ["runs/smoke/classification.toml" if a == "RUN" else a for a in arguments]
     values = subcommand.make_context(name, arguments).params
     if name == "train":
-        build.resolve(config.load(values["file"], values["settings"] or []))
+        defaults.resolve(config.load(values["file"], values["settings"] or []))
 
 
 def test_every_method_is_in_the_table():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cohobate import build, config, recall
+from cohobate import config, defaults, recall
 from cohobate.core import Batch, Mixture
 from cohobate.data.augment import Crop
 from cohobate.display import Silent
@@ -48,7 +48,7 @@ def asked(monkeypatch) -> Asked:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    settings, _ = build.resolve(config.load(SMOKE, [*FEW, "optim.epochs=3"]))
+    settings, _ = defaults.resolve(config.load(SMOKE, [*FEW, "optim.epochs=3"]))
     train(settings, folder, devices=1, display=Silent())
     return folder
 

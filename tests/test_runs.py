@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cohobate import Classifier, build, config, study, teachers
+from cohobate import Classifier, build, config, defaults, study, teachers
 from cohobate.data.classification import ImageSet
 from cohobate.lineage import lineage
 from cohobate.tasks import TASKS
@@ -54,7 +54,7 @@ stepped: set[str] = set()
 
 def test_builds_without_data_and_without_a_trained_teacher(path):
     folder = config.read(path).get("data", {}).get("name") == "folder"  # of no known classes
-    run, notes = build.resolve(config.load(path, ["data.name=shapes"] if folder else []))
+    run, notes = defaults.resolve(config.load(path, ["data.name=shapes"] if folder else []))
     assert not notes, "a run file should say what it does"
     for number, _ in enumerate(run.before or (), start=1):
         teachers.blueprint(run.stage(number))
@@ -85,8 +85,8 @@ def test_no_two_runs_share_a_folder():
         if "sweep" in config.read(path):
             continue
         out = re.search(r"--out (\S+)", command(path))
-        run, _ = build.resolve(config.load(path))
-        folder = Path(out.group(1)) if out else build.default_folder(run)
+        run, _ = defaults.resolve(config.load(path))
+        folder = Path(out.group(1)) if out else defaults.default_folder(run)
         assert folder not in folders, f"{path} and {folders[folder]}"
         folders[folder] = path
 
@@ -118,7 +118,7 @@ def test_heat_map_is_as_large_as_in_the_paper():
 def test_mixskd_variants_differ_as_their_heading_says():
     folder = Path("runs/cifar100/resnet18")
     paper, released = (
-        build.resolve(config.load(folder / name))[0].model_dump(mode="json")
+        defaults.resolve(config.load(folder / name))[0].model_dump(mode="json")
         for name in ("mixskd.toml", "mixskd_released.toml")
     )
     assert config.differences(paper, released) == [
@@ -145,7 +145,7 @@ def earlier(path: Path, file: str, run: config.RunConfig) -> config.RunConfig:
 
 @pytest.mark.parametrize("path", STUDENTS, ids=str)
 def test_missing_teacher_names_the_command_that_trains_it(path):
-    run, _ = build.resolve(config.load(path))
+    run, _ = defaults.resolve(config.load(path))
     teacher = run.method.options["teacher"]
     earlier(path, teacher, run)
     data = declared(run)
@@ -155,7 +155,7 @@ def test_missing_teacher_names_the_command_that_trains_it(path):
 
 @pytest.mark.parametrize("path", BEGUN, ids=str)
 def test_missing_start_names_the_command_that_trains_it(path):
-    run, _ = build.resolve(config.load(path))
+    run, _ = defaults.resolve(config.load(path))
     assert run.init
     first = earlier(path, run.init, run)
     source = Source.planned(Path("first"), first)
@@ -169,7 +169,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_is_trained():
 
     def refuse(sentence, *overrides):
         with pytest.raises(ValueError, match=sentence):
-            teachers.blueprint(build.resolve(config.load(student, overrides))[0])
+            teachers.blueprint(defaults.resolve(config.load(student, overrides))[0])
 
     refuse("has 3 auxiliary heads and the student 'cifar_vgg8' 4", "model.arch=cifar_vgg8")
     refuse("knows 100 classes, and the data 'digits' has 10", "data.name=digits")

@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from cohobate import build, config, study
+from cohobate import config, defaults, study
 from cohobate import train as program
 from cohobate.analysis.comparison import compare
 from cohobate.display import Silent
@@ -75,7 +75,7 @@ def whole(tmp_path_factory) -> Path:
     """The folder of a chain, and beside it its run file."""
     folder = tmp_path_factory.mktemp("whole")
     file = run_file(folder, CHAIN, 'name = "kd"\nteacher = "@2"')
-    resolved, _ = build.resolve(config.load(file, FEW))
+    resolved, _ = defaults.resolve(config.load(file, FEW))
     program.train(resolved, folder / "run", devices=1, display=Silent())
     return folder / "run"
 
@@ -290,7 +290,7 @@ def test_what_a_stage_takes_over_and_what_not(write):
         write(STAGES),
         ["model.drop_rate=0.1", "data.val=0.2", "cache.folder=x", "mix.name=mixup", "init=y"],
     )
-    resolved, _ = build.resolve(run)
+    resolved, _ = defaults.resolve(run)
     assert resolved.before
     (stage,) = resolved.before
     assert (stage.data.val, stage.data.per_class, stage.data.batch_size) == (0.2, 3, 32)
@@ -306,9 +306,9 @@ def test_what_a_stage_takes_over_and_what_not(write):
 
 @pytest.mark.parametrize("stages", [BORN_AGAIN, CHAIN, STAGES])
 def test_stages_survive_being_written_and_read(write, tmp_path, stages):
-    run, _ = build.resolve(config.load(write(stages), ["optim.ema=0.9", "seed=3"]))
+    run, _ = defaults.resolve(config.load(write(stages), ["optim.ema=0.9", "seed=3"]))
     (tmp_path / "again.toml").write_text(run.toml())
-    again, _ = build.resolve(config.load(tmp_path / "again.toml"))
+    again, _ = defaults.resolve(config.load(tmp_path / "again.toml"))
     assert again == run
     assert again.toml() == run.toml()
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cohobate import build, config
+from cohobate import config, defaults
 from cohobate.tasks import TASKS
 from places import SMOKE, rows
 
@@ -44,7 +44,7 @@ def test_a_run_folder_holds_what_the_readme_says(smoke, tmp_path):
 
 
 def test_a_step_that_cannot_fit_is_refused_before_anything_is_written(smoke, tmp_path, monkeypatch):
-    monkeypatch.setattr("cohobate.train.free_memory", lambda device: 1_000_000)
+    monkeypatch.setattr("cohobate.opening.free_memory", lambda device: 1_000_000)
     ran = smoke(tmp_path / "run", "data.batch_size=64")
     assert ran.code == 2
     assert "a step of 64 images would hold about" in ran.err
@@ -72,7 +72,7 @@ def test_the_default_folder_says_data_network_method_and_seed(cohobate, tmp_path
     ],
 )
 def test_every_name_is_one_part_of_the_default_folder(settings, folder):
-    found = build.default_folder(config.load(SMOKE, settings))
+    found = defaults.default_folder(config.load(SMOKE, settings))
     assert len(found.parts) == 5
     assert f"{found}".startswith(f"out/{folder}")
 
@@ -283,7 +283,7 @@ def test_overrides_combine_as_the_design_says():
     given = config.override(table, ["method.per=sample", "method.name=mixup", "optim.lr=1"])
     assert given["method"] == {"name": "mixup", "per": "sample"}
     assert given["optim"] == {"epochs": 3, "lr": 1}
-    resolved, notes = build.resolve(config.load(SMOKE, ["optim.epochs=2", "optim.warmup=9"]))
+    resolved, notes = defaults.resolve(config.load(SMOKE, ["optim.epochs=2", "optim.warmup=9"]))
     assert resolved.optim.warmup == 1
     assert "cut to 1" in notes[0]
 

@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from cohobate import Classifier
+from cohobate import Classifier, defaults
 from cohobate.transfer import Source, Transfer
 from cohobate.weights import load_network
 from places import SMOKE
@@ -24,12 +24,12 @@ TINY = (
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
     """A network of three stages that has learnt a few digits, with an option of its own."""
-    from cohobate import build, config
+    from cohobate import config
     from cohobate.display import Silent
     from cohobate.train import train
 
     folder = tmp_path_factory.mktemp("digits") / "run"
-    run = build.resolve(config.load(SMOKE, [*FEW, "optim.epochs=1"]))[0]
+    run = defaults.resolve(config.load(SMOKE, [*FEW, "optim.epochs=1"]))[0]
     train(run, folder, devices=1, display=Silent())
     return folder
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
-from cohobate.build import find_method
 from cohobate.cost import cost
 from cohobate.display import Lines
 from cohobate.machine import environment, fast_precision
+from cohobate.methods import find_method
 from cohobate.peak import PeakMemory
 from cohobate.stopwatch import (
     Case,

@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from cohobate import build, fast, teachers
+from cohobate import build, defaults, fast, teachers
 from cohobate.config import INERT, MethodConfig, RunConfig
 from cohobate.core import Method
 from cohobate.cost import cost, example
@@ -33,7 +33,7 @@ TRIAL = 2.0
 def supervised(config: RunConfig) -> RunConfig:
     """The run that trains the same network on the same images from their labels alone."""
     plain = {"method": MethodConfig(), "mix": None, "before": None, "cache": None}
-    return build.resolve(config.model_copy(update=plain))[0]
+    return defaults.resolve(config.model_copy(update=plain))[0]
 
 
 def lengths(

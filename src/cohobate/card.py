@@ -16,8 +16,8 @@ from cohobate import catalogue
 from cohobate.analysis import comparison, tables
 from cohobate.analysis.groups import methods
 from cohobate.analysis.runs import Run
-from cohobate.build import find_method
 from cohobate.display import number
+from cohobate.methods import find_method
 
 NAME = "README.md"
 """What the Hugging Face Hub calls the card of a folder."""

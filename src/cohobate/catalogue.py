@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import torch
 
-from cohobate.build import find_method, teacher_choices
 from cohobate.core import Method
 from cohobate.cost import cost
-from cohobate.methods import FAMILIES, METHODS
+from cohobate.defaults import teacher_choices
+from cohobate.methods import FAMILIES, METHODS, find_method
 from cohobate.stopwatch import NETWORKS, Case, build_method
 
 MEASURED = Case(model="cifar_resnet20")

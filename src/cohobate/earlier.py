@@ -4,8 +4,8 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from cohobate import build, teachers
 from cohobate import config as settings
+from cohobate import defaults, teachers
 from cohobate.analysis.runs import Run
 from cohobate.config import INERT, RunConfig
 from cohobate.display import Lines
@@ -36,7 +36,7 @@ def train_earlier(config: RunConfig, display: Lines) -> None:
     for role, named in _named(config):
         if (earlier := _run_file(named, config)) is None:
             continue
-        folder = build.default_folder(earlier)
+        folder = defaults.default_folder(earlier)
         if not (RunDir(folder).model.is_file() and is_done(folder, earlier)):
             display.say(f"first its {role}: {named}, in {folder}")
             train_earlier(earlier, display)
@@ -92,7 +92,7 @@ def _run_file(named: str, config: RunConfig) -> RunConfig | None:
     file = Path(named)
     if file.suffix != ".toml" or not file.is_file():
         return None
-    return build.resolve(settings.load(file, list(_where(config))))[0]
+    return defaults.resolve(settings.load(file, list(_where(config))))[0]
 
 
 def _where(config: RunConfig) -> Iterator[tuple[str, object]]:

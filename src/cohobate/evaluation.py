@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,24 +12,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from cohobate import build, fast, linear
-from cohobate import config as settings
+from cohobate import build, defaults, fast
 from cohobate.analysis import ood, scoring, stress
 from cohobate.analysis.embedding import outputs
-from cohobate.analysis.few_shot import FewShot, few_shot
-from cohobate.analysis.few_shot import check as check_shots
 from cohobate.analysis.fidelity import Fidelity, fidelity
 from cohobate.analysis.ood import Detection
 from cohobate.analysis.robustness import accuracies
 from cohobate.analysis.scoring import ClassScores
 from cohobate.analysis.stress import Stress
-from cohobate.config import Override
 from cohobate.core import Batch, unknown
 from cohobate.data.corrupted import Corrupted
 from cohobate.data.loader import EVALUATED, EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
-from cohobate.linear import LinearScores
+from cohobate.elsewhere import OnAnother, learnt, prepared, strangers
 from cohobate.machine import Machine, environment
 from cohobate.models import Classifier
 from cohobate.scene import draw
@@ -71,14 +66,6 @@ class Wanted:
         for shots in self.shots:
             if shots < 1:
                 raise ValueError(f"--shots {shots} should be 1 or more images of each class")
-
-
-@dataclass(frozen=True)
-class OnAnother:
-    """What the features are worth on another data set: learnt from all its images, and from few."""
-
-    scores: LinearScores
-    few: list[FewShot]
 
 
 @dataclass(frozen=True)
@@ -157,14 +144,14 @@ def evaluate(
     Raises ValueError where there is no network, or what is wanted is not there.
     """
     trained = open_network(source, overrides)
-    split, shown = trained.split(wanted.split), build.shown(trained.config)
+    split, shown = trained.split(wanted.split), defaults.shown(trained.config)
     if not TASKS[trained.config.task].answers:
         return _scored(source, trained, wanted, shown, display)
     if note := _assumed(source, trained, overrides):
         display.say(note)
     teacher = _teacher(trained, wanted.teacher)
-    others = {name: _other(name, split, trained.data.size) for name in wanted.ood}
-    on = {name: _on(name, trained.network, wanted) for name in wanted.on}
+    others = {name: strangers(name, split, trained.data.size) for name in wanted.ood}
+    on = {name: prepared(name, trained.network, wanted.shots) for name in wanted.on}
     corrupted = wanted.corrupted and Corrupted(
         wanted.corrupted, trained.data.classes, trained.data.size
     )
@@ -189,7 +176,10 @@ def evaluate(
         corrupted=corrupted
         and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
         ood={name: ood.detect(logits, stand.logits(name, each)) for name, each in others.items()},
-        on={name: _on_another(stand.network, each, wanted) for name, each in on.items()},
+        on={
+            name: learnt(stand.network, each, wanted.shots, wanted.draws)
+            for name, each in on.items()
+        },
         classes=scoring.by_class(logits, targets, trained.data.classes),
         confusion=scoring.confusion(logits, targets).tolist(),
     )
@@ -200,7 +190,7 @@ def _scored(
 ) -> Evaluation:
     """The scores alone, of a task whose images are not answered as a whole. Raises ValueError.
 
-    shown: how images are shown to the network, as `build.shown` has it.
+    shown: how images are shown to the network, as `defaults.shown` has it.
     """
     given = {
         name: getattr(wanted, name) for name in ("teacher", "on", "robustness", "corrupted", "ood")
@@ -288,51 +278,6 @@ def _assumed(source: str, trained: Trained, overrides: Sequence[str]) -> str:
         f" and standard deviation {std} are taken, unless data.size, model.mean and model.std say"
         " otherwise"
     )
-
-
-def _on(name: str, network: Classifier, wanted: Wanted) -> linear.Other:
-    """Another data set, of enough images for all shots. Raises ValueError."""
-    with _named("--on", name):
-        other = linear.other(network, _settings(name))
-        for shots in wanted.shots:
-            check_shots(other.data.train.targets, shots, other.data.classes)
-        return other
-
-
-def _on_another(network: Classifier, other: linear.Other, wanted: Wanted) -> OnAnother:
-    found = linear.seen(network, other)
-    few = [
-        few_shot(found.train, found.test, shots, wanted.draws, found.data.classes)
-        for shots in wanted.shots
-    ]
-    return OnAnother(linear.scores(found), few)
-
-
-def _other(name: str, own: Split, size: int) -> Split:
-    """The test images of another data set, at the size of the own. Raises ValueError."""
-    with _named("--ood", name):
-        table = settings.override({"data": {"val": 0, "size": size}}, _settings(name))
-        data = build.load_data(settings.parse(table, name))
-        if data.test is None:
-            raise ValueError("it has no test split to look at")
-        if data.test.fingerprint() == own.fingerprint():
-            raise ValueError("it is the network's own data: give another set")
-        return data.test
-
-
-def _settings(name: str) -> list[Override]:
-    """The settings that NAME or NAME:ROOT stands for."""
-    name, colon, root = name.partition(":")
-    return [("data.name", name), *([("data.root", root)] if colon else [])]
-
-
-@contextmanager
-def _named(option: str, name: str) -> Iterator[None]:
-    """Says in an error which option it is about."""
-    try:
-        yield
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{option} {name}: {error}") from error
 
 
 def write(found: Evaluation, out: Path) -> list[str]:

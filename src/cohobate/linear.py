@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from cohobate import build
+from cohobate import build, defaults
 from cohobate import config as settings
 from cohobate.analysis.embedding import outputs
 from cohobate.config import Override, RunConfig
@@ -175,7 +175,7 @@ def settled(overrides: Sequence[Override], taken: Sequence[str] = TAKEN) -> RunC
             "transfer linear needs a data set: data.name=NAME data.root=FOLDER, such as"
             " data.name=stl10"
         )
-    return build.resolve(config)[0]
+    return defaults.resolve(config)[0]
 
 
 def _sized(config: RunConfig, network: Classifier) -> RunConfig:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cohobate import build, fast
 from cohobate import config as settings
+from cohobate import defaults, fast
 from cohobate.analysis.view import View
 from cohobate.analysis.views import VIEWS
 from cohobate.config import RunConfig
@@ -127,7 +127,7 @@ def look(
     network = load_network(folder)
     view = kind(_names(Path(folder), network))
     config, run = _settings(folder, overrides), RunDir(folder)
-    shown = build.shown(config)
+    shown = defaults.shown(config)
     places = _places(files, pictures) if pictures else {}
     fabric = Machine.of(run, config, 1).launch()
     fast.prepare(network.to(fabric.device).eval())

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from cohobate import build, fast
+from cohobate import defaults, fast
 from cohobate.config import RunConfig
 from cohobate.data.classification import ImageSet
 from cohobate.distributed import most
@@ -55,7 +55,9 @@ def _counts(trained: Trained, split: Any, shape: tuple[int, ...]) -> torch.Tenso
         workers=config.data.workers,
     )
     counts = torch.zeros(shape, dtype=torch.int32, device=fabric.device)
-    TASKS[config.task].evaluate(network, batches, fabric.autocast(), counts, **build.shown(config))
+    TASKS[config.task].evaluate(
+        network, batches, fabric.autocast(), counts, **defaults.shown(config)
+    )
     return counts
 
 
@@ -87,7 +89,7 @@ class Scores:
     def __init__(self, config: RunConfig, data: ImageSet, fabric: Fabric, run: RunDir):
         self.fabric, self.run = fabric, run
         self.task, self.classes = TASKS[config.task], data.classes
-        self.shown = build.shown(config)
+        self.shown = defaults.shown(config)
         self.every = {"val": data.val, "oracle": data.test if config.eval.oracle else None}
         self.once = {"test": data.test}
         self.load = {

@@ -13,7 +13,6 @@ import torch
 from lightning_fabric import Fabric
 
 from cohobate import fast
-from cohobate.build import find_method
 from cohobate.core import Batch, Method, Progress, cores
 from cohobate.cost import example
 from cohobate.data.loader import TrainLoader
@@ -23,6 +22,7 @@ from cohobate.display import Silent
 from cohobate.engine import Training
 from cohobate.losses import total
 from cohobate.machine import Machine, fast_precision
+from cohobate.methods import find_method
 from cohobate.optim import Recipe
 from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS

@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cohobate import build
 from cohobate import config as settings
+from cohobate import defaults
 from cohobate.analysis.groups import BASELINE
 from cohobate.analysis.runs import Run
 from cohobate.budget import Budget, lengths, scaled
@@ -17,6 +17,7 @@ from cohobate.config import Override, RunConfig
 from cohobate.display import Lines
 from cohobate.earlier import check_earlier, check_places, is_done, train_earlier
 from cohobate.jobs import Job, side_by_side
+from cohobate.methods import asked
 from cohobate.rundir import RunDir
 from cohobate.scores import record_outcomes
 from cohobate.tables import flat
@@ -88,7 +89,7 @@ def plan(
             point = {key: value for key, value in point.items() if key not in foreign}
             own = [(key, value) for key, value in stated if key not in foreign]
             config = settings.load(file, [*own, *point.items(), ("seed", seed)])
-            config = build.resolve(config)[0]
+            config = defaults.resolve(config)[0]
             if len(varied.get("method.teacher", ())) == 1 and "method.teacher" in point:
                 point.pop("method.teacher")
             title = _title(config, point, stem if len(files) > 1 else "")
@@ -100,11 +101,11 @@ def _foreign(point: Mapping[str, Any], methods: Sequence[Any], given: set[str]) 
     """Of the settings that are given, the options of [method] that others of these methods take.
 
     point: says which of the methods it is. An option that none of them takes is not foreign, but
-    wrong, and left for `build.resolve` to tell of.
+    wrong, and left for `defaults.resolve` to tell of.
     """
     if "method.name" not in point:
         return set()
-    own, *taken = (build.asked(str(name)) for name in (point["method.name"], *methods))
+    own, *taken = (asked(str(name)) for name in (point["method.name"], *methods))
     options = {key.removeprefix("method."): key for key in given if key.startswith("method.")}
     options.pop("name", None)
     return {key for name, key in options.items() if name in set().union(*taken) - own}

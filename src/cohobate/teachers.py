@@ -9,11 +9,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from cohobate import build
+from cohobate import build, defaults
 from cohobate import config as settings
 from cohobate.config import RunConfig
 from cohobate.core import Method
 from cohobate.data.classification import ImageSet
+from cohobate.methods import find_method, method_name
 from cohobate.models import Classifier
 from cohobate.tasks import TASKS
 from cohobate.weights import load_network, load_timm
@@ -49,7 +50,7 @@ def check_there(config: RunConfig) -> None:
     """Raises ValueError where the folder that a run names as its teacher holds no trained network."""
     reference = str(config.method.options["teacher"])
     if not reference.startswith(TIMM):
-        kind = build.find_method(config.method.name)
+        kind = find_method(config.method.name)
         _teacher_folder(reference, get_type_hints(kind.__init__)["teacher"])
 
 
@@ -66,7 +67,7 @@ def _open(
         if issubclass(kind, Method):
             raise ValueError(
                 f"method.teacher={reference}: a network of timm's has no auxiliary parts to teach"
-                f" with; give {build.teacher_choices(kind)}"
+                f" with; give {defaults.teacher_choices(kind)}"
             )
         try:
             return load_timm(reference.removeprefix(TIMM), len(data.classes), weights=weights)
@@ -88,16 +89,16 @@ def description(reference: str) -> dict[str, str]:
     """What `find` needs to build this teacher anew, but for its weights: files by name."""
     if reference.startswith(TIMM):
         return {}
-    folder = build.named_folder("method.teacher", reference, build.teacher_choices(Classifier))
+    folder = build.named_folder("method.teacher", reference, defaults.teacher_choices(Classifier))
     files = {name: folder / name for name in DESCRIBED_BY}
     return {k: file.read_text(encoding="utf-8") for k, file in files.items() if file.is_file()}
 
 
 def _teacher_folder(reference: str, kind: type[nn.Module]) -> Path:
     """The folder of a run that is done, by its path or by its run file."""
-    folder = build.named_folder("method.teacher", reference, build.teacher_choices(kind))
+    folder = build.named_folder("method.teacher", reference, defaults.teacher_choices(kind))
     if not (folder / "model.safetensors").is_file():
-        raise build.untrained("method.teacher", reference, folder, build.teacher_choices(kind))
+        raise build.untrained("method.teacher", reference, folder, defaults.teacher_choices(kind))
     return folder
 
 
@@ -134,10 +135,10 @@ def _check_names(reference: str, network: Classifier, data: ImageSet) -> None:
 
 def _check_kind(place: object, config: RunConfig, kind: type[Method]) -> None:
     """Raises ValueError where a run trains another method than the one that is wanted."""
-    if build.find_method(config.method.name) is not kind:
+    if find_method(config.method.name) is not kind:
         raise ValueError(
             f"{place} was trained with {config.method.name!r} and has no auxiliary parts to teach"
-            f" with: train one with method.name={build.method_name(kind)}"
+            f" with: train one with method.name={method_name(kind)}"
         )
 
 
@@ -151,9 +152,9 @@ def load_method(folder: Path, kind: type[Method], *, weights: bool = True) -> An
     if not (folder / "config.toml").is_file() or (weights and not path.is_file()):
         raise ValueError(
             f"{folder} holds a network without auxiliary parts: train one with"
-            f" method.name={build.method_name(kind)}"
+            f" method.name={method_name(kind)}"
         )
-    config, _ = build.resolve(settings.load(folder / "config.toml"))
+    config, _ = defaults.resolve(settings.load(folder / "config.toml"))
     _check_kind(folder, config, kind)
     built = kind(load_network(folder, weights=weights), **config.method.options)
     try:
@@ -191,7 +192,7 @@ def imagined(
     if reference.startswith("@"):
         config = run.stage(int(reference[1:]))
     elif path.suffix == ".toml" and path.is_file():
-        config, _ = build.resolve(settings.load(path))
+        config, _ = defaults.resolve(settings.load(path))
     else:
         with torch.device("cpu"):
             weights = not reference.startswith(TIMM)  # no network is asked before training

@@ -11,40 +11,29 @@ import torch
 from lightning_fabric import Fabric
 from torch._dynamo.exc import TorchDynamoException
 
-from cohobate import build, fast, loggers, teachers
-from cohobate.config import RunConfig, differences
+from cohobate import build, defaults, fast, loggers, teachers
+from cohobate.config import RunConfig
 from cohobate.core import Method, out_of_memory
-from cohobate.cost import cost, example, held_bytes, too_large
+from cohobate.cost import cost, example
 from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
 from cohobate.data.loader import EVALUATED
 from cohobate.data.sampling import Sampler
 from cohobate.display import Lines, Silent
 from cohobate.engine import Row, Training
-from cohobate.machine import Machine, environment, free_memory
-from cohobate.modules import Frozen, frozen_keys, memory_keys
+from cohobate.machine import Machine
+from cohobate.modules import frozen_keys, memory_keys
 from cohobate.modules.mixing import check_rows
+from cohobate.opening import check_same, check_step, doubts, open_folder
 from cohobate.peak import PeakMemory
 from cohobate.recall import Recall
 from cohobate.rundir import RunDir, check_folder
 from cohobate.scores import Scores
 from cohobate.stages import located, stages
 from cohobate.tables import flat
-from cohobate.tasks import TASKS, Task
-from cohobate.trained import check_data, record_data, restore
+from cohobate.tasks import TASKS
+from cohobate.trained import restore
 from cohobate.weights import plain, save_network
-
-SAME_MACHINE = (
-    "cohobate",
-    "code",
-    "torch",
-    "torchvision",
-    "timm",
-    "python",
-    "processor",
-    "devices",
-)
-"""What has to be equal for a continued run to end in the same bits."""
 
 
 def train(config: RunConfig, out: str | Path | None, *, devices: int, display: Lines) -> list[Row]:
@@ -52,17 +41,17 @@ def train(config: RunConfig, out: str | Path | None, *, devices: int, display: L
 
     What its [[before]] names is trained first, in folders of its own in the run's, unless it is done.
 
-    config: as `build.resolve` gives it.
-    out: the run's folder; by default the one that `build.default_folder` names.
+    config: as `defaults.resolve` gives it.
+    out: the run's folder; by default the one that `defaults.default_folder` names.
     devices: processes, on as many GPUs where there are any.
     Raises ValueError where the settings, the data, the folder or the memory do not fit; `Interrupted`
     on Ctrl-C; FloatingPointError where a loss is not finite; OSError where nothing can be written.
     """
-    home = Path(out or build.default_folder(config))
+    home = Path(out or defaults.default_folder(config))
     before = stages(config, home)
     check_folder(home)
     for folder, each in [(home, config), *before]:
-        _check_same(RunDir(folder), each)
+        check_same(RunDir(folder), each)
         loggers.check(each.log)
     for folder, each in [*before, (home, config)] if before else []:
         if not RunDir(folder).facts():  # so that no mistake is first told when the stages are done
@@ -102,12 +91,12 @@ def _train(
     begun = bool(run.facts())
     costs = {} if begun else cost(method, data.size)
     if not begun:
-        _check_step(config, method, costs, fabric)
-    doubts = [] if begun else _doubt(TASKS[config.task], method, data)  # by all processes together
+        check_step(config, method, costs, fabric)
+    warnings = [] if begun else doubts(TASKS[config.task], method, data)  # by all processes
     if fabric.is_global_zero:
-        _open(run, config, text, machine, method, data, costs, display)
-        for doubt in doubts:
-            display.say(doubt)
+        open_folder(run, config, text, machine, method, data, costs, display)
+        for warning in warnings:
+            display.say(warning)
     fabric.barrier()
     with _out_of_memory_told(run, config):
         _speed_up(run, config, machine, method, data, fabric, display, len(loader), bool(recall))
@@ -181,85 +170,6 @@ def _memory_advice(run: RunDir, config: RunConfig) -> str:
     )
 
 
-def _check_same(run: RunDir, config: RunConfig) -> None:
-    """Raises ValueError where the folder holds a run of other settings."""
-    if not run.config.exists():
-        if run.last.exists() or run.previous.exists():
-            raise ValueError(
-                f"{run.path} holds a checkpoint without the config.toml that it belongs to: name"
-                f" another folder with --out DIR, or `rm -r {run.path}` to start anew"
-            )
-        return
-    try:
-        old = tomllib.loads(run.config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{run.config} is damaged: {error}") from error
-    changed = differences(old, tomllib.loads(config.toml()))
-    if changed:
-        raise ValueError(
-            f"{run.path} holds a run of other settings (folder → asked):\n  "
-            + "\n  ".join(changed)
-            + f"\nname another folder with --out DIR, or `rm -r {run.path}` to start anew"
-        )
-
-
-def _check_step(config: RunConfig, method: Method, costs: dict[str, Any], fabric: Fabric) -> None:
-    """Raises ValueError, on all processes, where a step is far too large for the free memory."""
-    here = 1 if fabric.device.type == "cuda" else fabric.world_size
-    free = free_memory(fabric.device)
-    rows = max(2, config.data.batch_size // fabric.world_size)
-    held = held_bytes(method, costs, rows)
-    refusal = fabric.broadcast(too_large(held, rows, here, free))
-    if refusal:
-        options = config.method.options.items()
-        numbers = {key: value for key, value in options if type(value) is int and value > 1000}
-        lower = "".join(f" or method.{key}={value}" for key, value in numbers.items())
-        raise ValueError(f"{refusal}: lower data.batch_size={config.data.batch_size}{lower}")
-
-
-def _open(
-    run: RunDir,
-    config: RunConfig,
-    text: str,
-    machine: Machine,
-    method: Method,
-    data: ImageSet,
-    costs: dict[str, Any],
-    display: Lines,
-) -> None:
-    """Writes what a run folder starts with, or compares this machine with the one that wrote it.
-
-    text: the run file of the run, in which `@` may name a stage. costs: of a run that begins here.
-    """
-    here = environment(machine)
-    if there := run.facts():
-        check_data(run, data)
-        other = [
-            f"{name} {there[name]} → {here[name]}"
-            for name in SAME_MACHINE
-            if name in there and there[name] != here[name]
-        ]
-        if other:
-            display.say(
-                f"warning: {run.path} was begun under other conditions ({', '.join(other)}); it goes on, but"
-                " not to the same bits"
-            )
-    else:
-        known = {"cost": costs, "notes": [*data.notes, *build.notes(method)]}
-        if frozen := frozen_keys(method):
-            state = method.state_dict()
-            run.write_tensors(run.frozen, plain({key: state[key] for key in frozen}))
-        if "teacher" in config.method.options:
-            run.teacher.mkdir(parents=True, exist_ok=True)
-            for name, facts in teachers.description(str(config.method.options["teacher"])).items():
-                run.write(run.teacher / name, facts)
-        images = {"images": record_data(run, data)}
-        run.write(run.config, text)
-        run.write(run.environment, json.dumps({**here, **known, **images}, indent=2) + "\n")
-    for note in (*data.notes, *build.notes(method)):
-        display.say(note)
-
-
 def _speed_up(
     run: RunDir,
     config: RunConfig,
@@ -292,25 +202,6 @@ def _speed_up(
         display.say(reason)
     if compiles:
         fast.compile_whole(method)
-
-
-def _doubt(task: Task, method: Method, data: ImageSet) -> list[str]:
-    """A warning where the method's teacher cannot be told from chance on this data."""
-    frozen = getattr(method, "teacher", None)
-    if not isinstance(frozen, Frozen):
-        return []
-    seen = data.val or data.train
-    first = seen.take(torch.arange(len(seen))[:: max(1, len(seen) // 512)])
-    batches = task.eval_loader(first, size=data.size, batch_size=64, workers=0)
-    score = task.evaluate(frozen.net, batches)[task.score]
-    chance = task.chance(len(data.classes))
-    spread = (chance * (1 - chance) / len(first)) ** 0.5 if task.answers else 0.0
-    if score > chance + 3 * spread:
-        return []
-    return [
-        f"warning: the teacher is no better than chance on this data: {100 * score:.1f} % of"
-        f" {len(first)} images"
-    ]
 
 
 def sampler(

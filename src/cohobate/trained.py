@@ -15,6 +15,7 @@ from cohobate.config import RunConfig
 from cohobate.core import Method
 from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
+from cohobate.methods import asked
 from cohobate.models import Classifier
 from cohobate.modules import Frozen, frozen_keys
 from cohobate.modules.memory import check_memories, memory_keys
@@ -199,7 +200,7 @@ def restore(run: RunDir, config: RunConfig, data: ImageSet) -> Method:
     Its teacher, wherever it was, need not be there any more then. Raises ValueError.
     """
     network = build.model(config, data)
-    if not run.environment.exists() and "samples" in build.asked(config.method.name):
+    if not run.environment.exists() and "samples" in asked(config.method.name):
         check_memories(teachers.blueprint(config, data)[0])
     if not (run.environment.exists() and run.frozen.exists()):
         return build.method(config, data, network, teachers.find)

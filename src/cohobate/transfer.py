@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cohobate import build
+from cohobate import build, defaults
 from cohobate import config as settings
 from cohobate.config import ModelConfig, Override, RunConfig
 from cohobate.models.classifier import FOUND_OUT
@@ -128,7 +128,7 @@ class Transfer:
         if self.file:
             return self.file.stem
         config = self._typed(self.table)
-        method = build.default_folder(config).parent.name
+        method = defaults.default_folder(config).parent.name
         plain = () if method == "supervised" else (method,)
         return "-".join([self.task, part(build.data_name(config)), *plain])
 
@@ -149,7 +149,7 @@ class Transfer:
         _check_arch(source, taken.get("arch"), config)
         if seed is not None:
             config = config.model_copy(update={"seed": seed})
-        return build.resolve(config)[0]
+        return defaults.resolve(config)[0]
 
     def folder(self, source: Source, seed: int) -> Path:
         """Where its run lies that was given no folder: `RUN_FOLDER/transfer/NAME/seedK`.

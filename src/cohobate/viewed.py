@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from cohobate import build
+from cohobate import defaults
 from cohobate.analysis.pictures import shrunk
 from cohobate.analysis.portrait import Analysis, Answered, Pictured, Seen
 from cohobate.analysis.view import View
@@ -92,7 +92,7 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
     network = trained.network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     prepare(network)
     batches = display.track(f"{label}: {len(split):,} images", _batches(trained, split))
-    shown = build.shown(config)
+    shown = defaults.shown(config)
     scores = task.evaluate(network, batches, _autocast(trained), **shown)
     some = split.take(rows)
     looks = _looks(
@@ -112,7 +112,7 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
 
 def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Look]:
     """What a run's network says of every image of a split."""
-    network, shown = trained.network, build.shown(trained.config)
+    network, shown = trained.network, defaults.shown(trained.config)
     for batch in track(_batches(trained, split)):
         with torch.inference_mode(), _autocast(trained):
             answers = view.answers(network, batch, **shown)

@@ -12,9 +12,9 @@ from PIL import Image
 from cohobate import analyse, scene, sitters
 from cohobate.analysis.embedding import outputs
 from cohobate.analysis.runs import Run
-from cohobate.build import resolve
 from cohobate.config import load
 from cohobate.data.loader import EvalLoader
+from cohobate.defaults import resolve
 from cohobate.display import Bar, Silent
 from cohobate.train import train
 from cohobate.trained import reopen

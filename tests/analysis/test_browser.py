@@ -12,8 +12,8 @@ from playwright.sync_api import expect, sync_playwright
 from cohobate.analyse import analyse
 from cohobate.analysis.comparison import compare
 from cohobate.analysis.report import write_report
-from cohobate.build import resolve
 from cohobate.config import load
+from cohobate.defaults import resolve
 from cohobate.display import Silent
 from cohobate.scene import Wanted
 from cohobate.train import train

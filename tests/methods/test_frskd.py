@@ -24,7 +24,7 @@ from test_values import (
 )
 from torch import nn
 
-from cohobate import build, config
+from cohobate import config, defaults
 from cohobate.core import Batch, Progress
 from cohobate.losses import total
 from cohobate.methods.frskd import FRSKD
@@ -282,7 +282,7 @@ def test_a_run_learns_with_the_weight_of_its_distance_and_writes_it(smoke, tmp_p
     last = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last)["test/top1"] > 0.3  # of ten classes
     overhaul = config.load(SMOKE, ["method.name=frskd", "method.feature=overhaul"])
-    assert build.resolve(overhaul)[0].method.options["beta"] == 2e-4
+    assert defaults.resolve(overhaul)[0].method.options["beta"] == 2e-4
 
 
 def test_frskd_has_the_settings_of_cifar(model):

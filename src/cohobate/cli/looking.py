@@ -21,10 +21,10 @@ def explain(
 
     The data need not be there, but for a folder or arrays of your own, whose classes are counted.
     """
-    from cohobate import build, config
+    from cohobate import config, defaults
     from cohobate.explain import explain
 
-    resolved, notes = build.resolve(config.load(file, settings or []))
+    resolved, notes = defaults.resolve(config.load(file, settings or []))
     told = explain(resolved)
     if told.before:
         show(["before", "method", "network", "parameters", "from"], told.before)

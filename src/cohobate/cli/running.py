@@ -24,10 +24,10 @@ def train(
     devices: Devices = 1,
 ) -> None:
     """Train a network; on the folder of an earlier run, go on where it stopped."""
-    from cohobate import build, config
+    from cohobate import config, defaults
 
-    resolved, notes = build.resolve(config.load(file, settings or []))
-    folder = out or build.default_folder(resolved)
+    resolved, notes = defaults.resolve(config.load(file, settings or []))
+    folder = out or defaults.default_folder(resolved)
     shown = display()
     for note in notes:
         shown.say(note)

@@ -1,6 +1,9 @@
 """Every method by its name. A new method is a file of this folder, and its class in this table."""
 
-from cohobate.core import Method
+import inspect
+from importlib import import_module
+
+from cohobate.core import Method, unknown
 from cohobate.methods.ab import AB
 from cohobate.methods.at import AT
 from cohobate.methods.augmix_jsd import AugMixJSD
@@ -168,3 +171,29 @@ METHODS: dict[str, type[Method]] = dict(
     )
 )
 """The methods by name, which is that of their file."""
+
+
+def find_method(name: str) -> type[Method]:
+    """The class of a method: one of the table, or `module:Class` from outside the package."""
+    if name in METHODS:
+        return METHODS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise unknown("method", name, METHODS)
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"method {name!r} cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise ValueError(f"method {name!r} is no subclass of cohobate.core.Method")
+    return kind
+
+
+def method_name(kind: type[Method]) -> str:
+    """The name of a method in the table; that of its class from outside."""
+    return next((name for name, known in METHODS.items() if known is kind), kind.__name__)
+
+
+def asked(name: str) -> set[str]:
+    """What a method's class asks for by name: its options, its teacher, and how many images there are."""
+    return {*inspect.signature(find_method(name)).parameters}
