@@ -58,13 +58,15 @@ def test_milestones_and_warm_ups_keep_their_share():
     assert budget.scaled(run.config, 1).optim.milestones == (1,)
 
 
-def test_a_warm_up_of_the_method_keeps_its_share(tmp_path):
-    settings = ["method.teacher=timm:resnet10t", "method.warmup=30"]
-    dkd, review = (planned(*settings, methods=[name])[0].config for name in ("dkd", "reviewkd"))
-    assert budget.scaled(dkd, 20).method.options["warmup"] == pytest.approx(10)
-    assert budget.scaled(review, 20).method.options["warmup"] == 10
-    assert isinstance(budget.scaled(review, 20).method.options["warmup"], int)
-    assert budget.scaled(review, 1).method.options["warmup"] == 1
+@pytest.mark.parametrize(
+    "name, option", {"dkd": "warmup", "reviewkd": "warmup", "ctkd": "loops"}.items()
+)
+def test_a_warm_up_of_the_method_keeps_its_share(name, option):
+    settings = ["method.teacher=timm:resnet10t", f"method.{option}=30"]
+    (run,) = planned(*settings, methods=[name])
+    options, same = budget.scaled(run.config, 20).method.options, run.config.method.options
+    assert options[option] == pytest.approx(10)
+    assert {**options, option: 30} == same
 
 
 def test_minutes_are_measured_once(tmp_path, monkeypatch):
@@ -96,9 +98,15 @@ def test_minutes_are_measured_once(tmp_path, monkeypatch):
         study.fit(other, "minutes", tmp_path, Lines(), measure=False)
 
 
-def test_a_trial_takes_its_time(monkeypatch):
+@pytest.mark.parametrize(
+    "file",
+    [SMOKE, SMOKE.parents[1] / "digits" / "comparison" / "hsakd.toml"],
+    ids=["plain", "stages"],
+)
+def test_a_trial_takes_its_time(file, monkeypatch):
+    """The teacher of a stage is not trained for it."""
     monkeypatch.setattr(budget, "TRIAL", 0.01)
-    (run,) = planned("data.per_class=8", "compile=false", methods=["mixup"])
+    (run,) = study.plan([file], ["data.per_class=8", "data.batch_size=16", "compile=false"])
     before = {*Path().iterdir()}
     assert 0 < budget.seconds(run.config) < 600
     assert {*Path().iterdir()} == before

@@ -2,24 +2,25 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain, count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import torch
 
 from cohobate import build, defaults, fast, teachers
 from cohobate.config import INERT, MethodConfig, RunConfig
-from cohobate.core import Method
+from cohobate.core import Epochs
 from cohobate.cost import cost, example
 from cohobate.display import Lines, Silent
 from cohobate.engine import Training
 from cohobate.machine import Machine
+from cohobate.methods import find_method
 from cohobate.rundir import RunDir
 from cohobate.tables import flat
 from cohobate.train import train_loader
@@ -41,15 +42,14 @@ def lengths(
     budget: Budget,
     file: Path,
     display: Lines,
-    prepare: Callable[[RunConfig], None] | None,
+    measure: bool = True,
 ) -> dict[str, int]:
     """The epochs, one or more, in which each run costs what `supervised` does in those it has.
 
     file: where what "minutes" measures is kept, so that the same runs are planned again.
-    prepare: trains what a run needs before it can be timed; None where nothing may be measured.
-    Raises ValueError where a run cannot be timed.
+    measure: whether it may be measured. Raises ValueError where it would have to be, and may not.
     """
-    clock, epochs = _Clock(file, display, prepare), dict[str, int]()
+    clock, epochs = _Clock(file, display, measure), dict[str, int]()
     for name, config in configs.items():
         if budget == "compute":
             ratio = operations(config)
@@ -62,9 +62,9 @@ def lengths(
 class _Clock:
     """The seconds that an epoch of a run takes, measured once and kept in a file."""
 
-    def __init__(self, file: Path, display: Lines, prepare: Callable[[RunConfig], None] | None):
+    def __init__(self, file: Path, display: Lines, measure: bool):
         self.folder, self.file = RunDir(file.parent), file
-        self.display, self.prepare = display, prepare
+        self.display, self.measure = display, measure
         self.kept = self.folder.read(file)
 
     def __call__(self, name: str, config: RunConfig) -> float:
@@ -72,17 +72,11 @@ class _Clock:
         for each in self.kept.values():
             if each["settings"] == mark:
                 return float(each["seconds_per_epoch"])
-        if self.prepare is None:
+        if not self.measure:
             raise ValueError(
                 f"--budget minutes: {self.file} does not say how long {name} takes, and with"
                 " --no-train nothing is measured: leave --no-train away once"
             )
-        if config.before:
-            raise ValueError(
-                f"--budget minutes: {name} has stages under [[before]], and cannot be timed before"
-                " they are trained: choose --budget compute"
-            )
-        self.prepare(config)
         taken = round(seconds(config), 4)
         self.display.say(f"timed {name}: {taken:.3g} seconds an epoch")
         self.kept[name] = {"seconds_per_epoch": taken, "settings": mark}
@@ -100,7 +94,7 @@ def _mark(config: RunConfig) -> str:
 def scaled(config: RunConfig, epochs: int) -> RunConfig:
     """A run of so many epochs; its milestones and warm-ups stay the same share of it.
 
-    A warm-up is what `optim.warmup` says, and an option `warmup` of a method; both are in epochs.
+    A warm-up is what `optim.warmup` says, and every option of a method that is `core.Epochs`.
     """
     if epochs == config.optim.epochs:
         return config
@@ -110,10 +104,10 @@ def scaled(config: RunConfig, epochs: int) -> RunConfig:
     changed = replace(
         optim, epochs=epochs, milestones=tuple(milestones), warmup=optim.warmup * ratio
     )
-    method, own = config.method, config.method.options.get("warmup")
-    if own is not None:
-        shorter = max(1, round(own * ratio)) if isinstance(own, int) else own * ratio
-        method = method.model_copy(update={"warmup": shorter})
+    hints = get_type_hints(find_method(config.method.name).__init__, include_extras=True)
+    given = config.method.options.items()
+    own = {name: value * ratio for name, value in given if hints.get(name) == Epochs}
+    method = config.method.model_copy(update=own)
     return config.model_copy(update={"optim": changed, "method": method})
 
 
@@ -132,13 +126,14 @@ def operations(config: RunConfig) -> float:
 def seconds(config: RunConfig) -> float:
     """Seconds that an epoch of a run takes on this machine, its scores aside, from a few of its steps.
 
-    They are compiled only where `compile=true`. Raises what building raises.
+    They are compiled only where `compile=true`. A teacher need not be trained: it has new weights, and
+    takes as long; stages before the run are not in it. Raises what building raises.
     """
     with TemporaryDirectory() as folder:
         machine = Machine.of(RunDir(folder), config, 1)
         fabric = machine.launch()
         data = build.load_data(config)
-        method: Method = build.method(config, data, build.model(config, data), teachers.find)
+        method, _ = teachers.blueprint(config, data, device="cpu")
         loader = train_loader(config, data, method, fabric)
         fast.prepare(method.to(fabric.device))
         fast.fold(method, example(method, data.size, 2, fabric.device))

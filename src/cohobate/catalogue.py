@@ -261,7 +261,8 @@ def _toml(value: Any) -> str:
 
 
 def _kind(hint: Any) -> str:
-    """An option's type as people read it: `float, > 0` or `"paper" or "released"`."""
+    """An option's type as people read it: `float, > 0`,
+    `float, ≥ 0, in epochs` or `"paper" or "released"`."""
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_kind(part) for part in get_args(hint) if part is not type(None))
     base, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -270,7 +271,10 @@ def _kind(hint: Any) -> str:
     if get_origin(base) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(base))
     signs = {"Gt": ">", "Ge": "≥", "Lt": "<", "Le": "≤"}
-    limits = [f"{signs[type(b).__name__]} {next(iter(asdict(b).values()))}" for b in bounds]
+    limits = [
+        b if isinstance(b, str) else f"{signs[type(b).__name__]} {next(iter(asdict(b).values()))}"
+        for b in bounds
+    ]
     return ", ".join([getattr(base, "__name__", str(base)), *limits])
 
 

@@ -23,6 +23,8 @@ Share = Annotated[float, Ge(0), Le(1)]
 """A fraction of a whole."""
 Count = Annotated[int, Ge(1)]
 """How many of something: one or more."""
+Epochs = Annotated[float, Ge(0), "in epochs"]
+"""A part of the training, which changes with its length where runs are made to cost the same."""
 
 
 def unknown(what: str, value: str, choices: Iterable[str], *, listing: str = "") -> ValueError:

@@ -3,7 +3,6 @@
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -167,8 +166,7 @@ def fit(
     if budget == "epochs":
         return [*planned], ""
     first = {str(run.name.parent): run.config for run in reversed(planned)}
-    prepare = partial(train_earlier, display=display)
-    epochs = lengths(first, budget, folder / "budget.json", display, prepare if measure else None)
+    epochs = lengths(first, budget, folder / "budget.json", display, measure)
     fitted = []
     for run in planned:
         title, length = str(run.name.parent), epochs[str(run.name.parent)]

@@ -165,8 +165,10 @@ def load_method(folder: Path, kind: type[Method], *, weights: bool = True) -> An
     return built
 
 
-def blueprint(config: RunConfig, data: ImageSet | None = None) -> tuple[Method, int]:
-    """The method of a run on the meta device, and the size of its images: nothing is computed.
+def blueprint(
+    config: RunConfig, data: ImageSet | None = None, device: str = "meta"
+) -> tuple[Method, int]:
+    """The method of a run with new weights, and the size of its images; on "meta" nothing is computed.
 
     Neither data nor a teacher's run need be there: the table of data sets tells what the data is,
     unless it is given, and a teacher that is a stage, or named by its run file, is built from its
@@ -179,15 +181,20 @@ def blueprint(config: RunConfig, data: ImageSet | None = None) -> tuple[Method, 
         data = build.load_data(config)
     network = config.model.model_copy(update={"pretrained": False})
     config = config.model_copy(update={"init": None, "model": network})
-    find_teacher = partial(imagined, run=config)
-    with torch.device("meta"):
+    find_teacher = partial(imagined, run=config, device=device)
+    with torch.device(device):
         return build.method(config, data, build.model(config, data), find_teacher), data.size
 
 
 def imagined(
-    reference: str, data: ImageSet, kind: type[nn.Module] = Classifier, *, run: RunConfig
+    reference: str,
+    data: ImageSet,
+    kind: type[nn.Module] = Classifier,
+    *,
+    run: RunConfig,
+    device: str = "meta",
 ) -> Any:
-    """`find`, on the meta device; a stage of `run`, and a run file's run, need not be trained."""
+    """`find`, on a device; a stage of `run`, and a run file's run, need not be trained."""
     path = Path(reference)
     if reference.startswith("@"):
         config = run.stage(int(reference[1:]))
@@ -196,10 +203,10 @@ def imagined(
     else:
         with torch.device("cpu"):
             weights = not reference.startswith(TIMM)  # no network is asked before training
-            built = _open(reference, data, kind, weights=weights).to("meta")
+            built = _open(reference, data, kind, weights=weights).to(device)
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
-    built, _ = blueprint(config)
+    built, _ = blueprint(config, device=device)
     if issubclass(kind, Method):
         _check_kind(reference, config, kind)
     _check_teacher(reference, built.model, data)

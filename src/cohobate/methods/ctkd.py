@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cohobate.core import Batch, Losses, Method, Positive, Progress, Weight
+from cohobate.core import Batch, Epochs, Losses, Method, Positive, Progress, Weight
 from cohobate.losses import kl
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
@@ -40,7 +40,7 @@ class CTKD(Method[Classifier]):
         alpha: Weight = 0.9,
         lowest: Positive = 1.0,
         span: Weight = 20.0,
-        loops: Positive = 10,
+        loops: Epochs = 10,
     ):
         super().__init__(model)
         self.teacher = Frozen(teacher)

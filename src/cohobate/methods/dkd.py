@@ -1,6 +1,6 @@
 import torch.nn.functional as F
 
-from cohobate.core import Batch, Losses, Method, Positive, Progress, Weight
+from cohobate.core import Batch, Epochs, Losses, Method, Positive, Progress, Weight
 from cohobate.losses import dkd, standardised
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
@@ -39,7 +39,7 @@ class DKD(Method[Classifier]):
         gamma: Weight = 1.0,
         alpha: Weight = 1.0,
         beta: Weight = 8.0,
-        warmup: Weight = 20,
+        warmup: Epochs = 20,
         standardise: bool = False,
     ):
         super().__init__(model)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cohobate.core import Batch, Count, Losses, Method, Progress, Weight
+from cohobate.core import Batch, Count, Epochs, Losses, Method, Progress, Weight
 from cohobate.losses import hierarchical_context, total
 from cohobate.models import Classifier
 from cohobate.modules import Frozen
@@ -41,7 +41,7 @@ class ReviewKD(Method[Classifier]):
         *,
         teacher: Classifier,
         beta: Weight = 5.0,
-        warmup: Count = 20,
+        warmup: Epochs = 20,
         width: Count = 512,
     ):
         super().__init__(model)
