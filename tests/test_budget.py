@@ -56,6 +56,7 @@ def test_milestones_and_warm_ups_keep_their_share():
     assert budget.scaled(run.config, 60) == run.config
     (run,) = planned(methods=["supervised"])
     assert budget.scaled(run.config, 1).optim.milestones == (1,)
+    assert budget.scaled(run.config, 2).optim.milestones == (1,)  # one at the end would not act
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_minutes_are_measured_once(tmp_path, monkeypatch):
     }
     assert sorted(asked) == ["mixskd", "mixup", "supervised"]
     kept = json.loads((tmp_path / "budget.json").read_text(encoding="utf-8"))
-    assert kept["mixskd"]["seconds_per_epoch"] == 7.0
+    assert {each["name"]: each["seconds_per_epoch"] for each in kept.values()} == times
 
     times["mixskd"] = 70.0  # another day
     assert fitted(runs, "minutes", tmp_path, measure=False)[0] == found
@@ -96,6 +97,25 @@ def test_minutes_are_measured_once(tmp_path, monkeypatch):
     other = planned("data.batch_size=16", methods=["mixup"])
     with pytest.raises(ValueError, match="does not say how long mixup takes"):
         study.fit(other, "minutes", tmp_path, Lines(), measure=False)
+
+
+def test_times_of_another_machine_are_not_held_against_those_of_this(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "seconds", lambda config: 2.0)
+    fitted(planned(methods=["mixup"]), "minutes", tmp_path)
+    monkeypatch.setattr(budget, "_machine", lambda config: "Cray-1")
+    assert fitted(planned(methods=["mixup"]), "minutes", tmp_path)  # nothing is to be timed
+    with pytest.raises(ValueError, match=r"those of another machine .* of mixskd here .Cray-1"):
+        fitted(planned(methods=["mixskd"]), "minutes", tmp_path)
+
+
+def test_a_damaged_file_of_times_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "seconds", lambda config: 2.0)
+    fitted(planned(methods=["mixup"]), "minutes", tmp_path)
+    file = tmp_path / "budget.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({mark: {} for mark in kept}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"budget.json is damaged: \w+ has no seconds_per_epoch"):
+        fitted(planned(methods=["mixup"]), "minutes", tmp_path)
 
 
 @pytest.mark.parametrize(

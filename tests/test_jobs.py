@@ -13,7 +13,8 @@ import pytest
 
 from cohobate import study
 from cohobate.display import Lines
-from cohobate.jobs import Job, Relay, side_by_side
+from cohobate.earlier import earlier
+from cohobate.jobs import Job, Relay, following, side_by_side
 from places import SMOKE
 
 TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16", "compile=false"]
@@ -34,6 +35,17 @@ def one_core():
         os.sched_setaffinity(0, allowed)
     else:
         yield
+
+
+def test_a_run_waits_for_the_one_that_it_starts_from(tmp_path):
+    teacher, other = jobs(tmp_path, **{"optim.lr": [0.1, 0.2]})
+    student = Job("student", teacher.config, tmp_path / "student", frozenset({teacher.folder}))
+    assert following([student, teacher, other], []) is teacher
+    assert following([student, other], [teacher]) is other
+    assert following([student], [teacher]) is None
+    assert following([student], [other]) is student
+    named = {"init": str(teacher.folder)}
+    assert earlier(teacher.config.model_copy(update=named)) == {teacher.folder.resolve()}
 
 
 @pytest.mark.slow

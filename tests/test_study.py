@@ -288,6 +288,10 @@ MISTAKES = {
     "nothing there": ([SMOKE, "--no-train"], "not trained yet: supervised (seed 0)"),
     "budget": ([SMOKE, "--budget", "hours"], "hours"),
     "budget of folders": (["nowhere", "--budget", "compute"], "give RUN.toml"),
+    "budget of both": (
+        [SMOKE, "nowhere", "--budget", "compute"],
+        "and nowhere is a run already",
+    ),
     "nothing measured": (
         [SMOKE, "--methods", "mixup", "--budget", "minutes", "--no-train"],
         "does not say how long mixup takes",

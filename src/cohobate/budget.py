@@ -2,29 +2,29 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain, count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Literal, get_type_hints
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from cohobate import build, defaults, fast, teachers
 from cohobate.config import INERT, MethodConfig, RunConfig
-from cohobate.core import Epochs
 from cohobate.cost import cost, example
 from cohobate.display import Lines, Silent
 from cohobate.engine import Training
-from cohobate.machine import Machine
+from cohobate.machine import Machine, environment
 from cohobate.methods import find_method
 from cohobate.rundir import RunDir
 from cohobate.tables import flat
 from cohobate.train import train_loader
 
+T = TypeVar("T")
 Budget = Literal["epochs", "compute", "minutes"]
 """What all methods get equally much of."""
 TRIAL = 2.0
@@ -68,20 +68,42 @@ class _Clock:
         self.kept = self.folder.read(file)
 
     def __call__(self, name: str, config: RunConfig) -> float:
-        mark = _mark(config)
-        for each in self.kept.values():
-            if each["settings"] == mark:
-                return float(each["seconds_per_epoch"])
+        mark, here = _mark(config), _machine(config)
+        if mark in self.kept:
+            return self._of(mark, "seconds_per_epoch", float)
         if not self.measure:
             raise ValueError(
                 f"--budget minutes: {self.file} does not say how long {name} takes, and with"
                 " --no-train nothing is measured: leave --no-train away once"
             )
+        others = {self._of(each, "machine", str) for each in self.kept} - {here}
+        if others:
+            raise ValueError(
+                f"--budget minutes: the times in {self.file} are those of another machine"
+                f" ({', '.join(sorted(others))}), and those of {name} here ({here}) cannot be held"
+                " against them: go on there, or name another folder with --out DIR"
+            )
         taken = round(seconds(config), 4)
         self.display.say(f"timed {name}: {taken:.3g} seconds an epoch")
-        self.kept[name] = {"seconds_per_epoch": taken, "settings": mark}
+        self.kept[mark] = {"name": name, "seconds_per_epoch": taken, "machine": here}
         self.folder.write(self.file, json.dumps(self.kept, indent=2) + "\n")
         return taken
+
+    def _of(self, mark: str, key: str, kind: Callable[[Any], T]) -> T:
+        """What the file says of a run. Raises ValueError where it is damaged."""
+        try:
+            return kind(self.kept[mark][key])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.file} is damaged: {mark} has no {key}: remove the file, and all is timed anew"
+            ) from error
+
+
+def _machine(config: RunConfig) -> str:
+    """What a run takes its time on, and how: processor or GPU, threads, precision."""
+    with TemporaryDirectory() as folder:
+        facts = environment(Machine.of(RunDir(folder), config, 1))
+    return f"{facts['processor']}, {facts['threads']} threads, {facts['precision']}"
 
 
 def _mark(config: RunConfig) -> str:
@@ -100,13 +122,13 @@ def scaled(config: RunConfig, epochs: int) -> RunConfig:
         return config
     ratio, optim = epochs / config.optim.epochs, config.optim
     assert optim.warmup is not None
-    milestones = sorted({max(1, round(each * ratio)) for each in optim.milestones})
+    last = max(1, epochs - 1)  # one at the end would never act
+    milestones = sorted({min(last, max(1, round(each * ratio))) for each in optim.milestones})
     changed = replace(
         optim, epochs=epochs, milestones=tuple(milestones), warmup=optim.warmup * ratio
     )
-    hints = get_type_hints(find_method(config.method.name).__init__, include_extras=True)
-    given = config.method.options.items()
-    own = {name: value * ratio for name, value in given if hints.get(name) == Epochs}
+    given = config.method.options
+    own = {name: given[name] * ratio for name in find_method(config.method.name).in_epochs()}
     method = config.method.model_copy(update=own)
     return config.model_copy(update={"optim": changed, "method": method})
 

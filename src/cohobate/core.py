@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -258,6 +258,12 @@ class Method(nn.Module, ABC, Generic[M]):
     def complete(cls, options: dict[str, Any]) -> dict[str, Any]:
         """All options of a run, with the defaults that hang on other options written out."""
         return options
+
+    @classmethod
+    def in_epochs(cls) -> list[str]:
+        """The options that are counted in epochs, as `Epochs` marks them."""
+        hints = get_type_hints(cls.__init__, include_extras=True)
+        return [name for name, hint in hints.items() if hint == Epochs]
 
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> Losses:

@@ -18,6 +18,7 @@ from cohobate.config import Override, RunConfig
 from cohobate.core import unknown
 from cohobate.display import Lines
 from cohobate.earlier import is_done
+from cohobate.machine import Machine, environment
 from cohobate.outcomes import Outcomes
 from cohobate.rundir import RunDir, part
 from cohobate.study import Planned
@@ -97,7 +98,7 @@ class Linear(Downstream):
         if settings.differences(config, self._table(network)):
             return None
         outcomes = parsed(run.outcomes, lambda text: Outcomes.of(table(text)))
-        return Run(run.path, config, {}, [{"test/top1": outcomes.score}], outcomes)
+        return Run(run.path, config, run.facts(), [{"test/top1": outcomes.score}], outcomes)
 
     def carry_out(self, networks: Sequence[Pretrained], display: Lines, at_once: int) -> list[str]:
         told = []
@@ -112,6 +113,8 @@ class Linear(Downstream):
                 continue
             outcomes = Outcomes(found.data.test.fingerprint(), right)
             run.write(run.outcomes, json.dumps(outcomes.table()) + "\n")
+            facts = environment(Machine.of(run, found.config, 1))
+            run.write(run.environment, json.dumps(facts, indent=2) + "\n")
             run.write(run.config, tomli_w.dumps(self._table(network)))
             display.say(f"{run.path}: {self.metric} {100 * outcomes.score:.2f} %")
         return told

@@ -34,13 +34,19 @@ def train_earlier(config: RunConfig, display: Lines) -> None:
     for stage in config.before or ():
         train_earlier(stage, display)
     for role, named in _named(config):
-        if (earlier := _run_file(named, config)) is None:
+        if (before := _run_file(named, config)) is None:
             continue
-        folder = defaults.default_folder(earlier)
-        if not (RunDir(folder).model.is_file() and is_done(folder, earlier)):
+        folder = defaults.default_folder(before)
+        if not (RunDir(folder).model.is_file() and is_done(folder, before)):
             display.say(f"first its {role}: {named}, in {folder}")
-            train_earlier(earlier, display)
-            train(earlier, folder, devices=1, display=display)
+            train_earlier(before, display)
+            train(before, folder, devices=1, display=display)
+
+
+def earlier(config: RunConfig) -> frozenset[Path]:
+    """The paths that a run, or a stage of it, names as `teacher` and `init`."""
+    stages = [earlier(stage) for stage in config.before or ()]
+    return frozenset(Path(named).resolve() for _, named in _named(config)).union(*stages)
 
 
 def check_earlier(config: RunConfig, coming: Collection[Path]) -> None:
@@ -53,8 +59,8 @@ def check_earlier(config: RunConfig, coming: Collection[Path]) -> None:
     for role, named in _named(config):
         if named.startswith("@") or Path(named).resolve() in coming:
             continue
-        if (earlier := _run_file(named, config)) is not None:
-            check_earlier(earlier, coming)
+        if (before := _run_file(named, config)) is not None:
+            check_earlier(before, coming)
         elif role == "teacher":
             teachers.check_there(config)
         else:

@@ -26,12 +26,14 @@ from cohobate.train import train
 class Job:
     """A run, under a name for people; while it is trained, its process and what that tells.
 
+    after: the folders of runs that have to end before it begins, where they are among the others.
     end: "done", "stopped" or "failed", and why it failed; once the process has told.
     """
 
     name: str
     config: RunConfig
     folder: Path
+    after: frozenset[Path] = frozenset()
     slot: int = 0
     process: Any = None
     news: Any = None
@@ -49,8 +51,11 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
     with Board(display) as board, Signals() as signals:
         try:
             while running or (waiting and not signals.received):
-                while waiting and len(running) < at_once and not signals.received:
-                    job = waiting.pop(0)
+                while len(running) < at_once and not signals.received:
+                    job = following(waiting, running)
+                    if job is None:
+                        break
+                    waiting.remove(job)
                     job.slot = min({*range(at_once)} - {other.slot for other in running})
                     _start(job, at_once)
                     running.append(job)
@@ -74,6 +79,12 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
     if signals.received:
         raise Interrupted(signals.received, f"{len(jobs)} runs")
     return failed
+
+
+def following(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
+    """The first that waits for no other."""
+    coming = {job.folder.resolve() for job in (*waiting, *running)}
+    return next((job for job in waiting if not job.after & (coming - {job.folder.resolve()})), None)
 
 
 def _context() -> Any:

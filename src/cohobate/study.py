@@ -14,7 +14,7 @@ from cohobate.analysis.runs import Run
 from cohobate.budget import Budget, lengths, scaled
 from cohobate.config import Override, RunConfig
 from cohobate.display import Lines
-from cohobate.earlier import check_earlier, check_places, is_done, train_earlier
+from cohobate.earlier import check_earlier, check_places, earlier, is_done, train_earlier
 from cohobate.jobs import Job, side_by_side
 from cohobate.methods import asked
 from cohobate.rundir import RunDir
@@ -223,7 +223,7 @@ def carry_out(
                 continue
             if at_once > 1:
                 train_earlier(run.config, display)
-            jobs.append(Job(str(run.name), run.config, folder / run.name))
+            jobs.append(Job(str(run.name), run.config, folder / run.name, earlier(run.config)))
         except (ValueError, FileNotFoundError, FloatingPointError) as error:
             failed[str(run.name)] = str(error)
     if at_once > 1:

@@ -189,34 +189,6 @@ def test_a_run_without_outcomes_is_compared_without_an_interval(make_run):
     ]
 
 
-def test_equal_settings_on_other_test_images_are_rows_of_their_own(make_run):
-    one, other = "1" * 32, "2" * 32
-    runs = [make_run(seed=seed, right=PLAIN[seed], images=one) for seed in (1, 2)]
-    runs += [
-        make_run(method="kd", seed=seed, right=PLAIN[seed], images=images)
-        for seed, images in ((1, one), (2, other), (3, one))
-    ]
-    rows = {row.label: row for row in compare(runs).rows}
-    assert {label: row.seeds for label, row in rows.items()} == {
-        "supervised": 2,
-        "kd data.images=11111111": 2,
-        "kd data.images=22222222": 1,
-    }
-    assert rows["kd data.images=22222222"].difference is None
-
-
-def test_other_training_images_of_one_seed_are_told(make_run):
-    def images(mark: str) -> dict:
-        return {"images": {"train": mark * 32, "test": "0" * 32}}
-
-    runs = [make_run(seed=1, environment=images("a")), make_run(seed=2, environment=images("b"))]
-    runs.append(make_run(method="kd", seed=2, environment=images("c")))
-    found = [said for said in compare(runs).warnings if "training images" in said]
-    assert len(found) == 1
-    assert found[0].startswith("fingerprint of the training images of seed 2 differs: ")
-    assert "cccccccc" in found[0]
-
-
 def test_seeds_of_other_code_or_hardware_mark_their_row(make_run):
     runs = [
         make_run(seed=1, environment={"code": "aaa"}),

@@ -121,3 +121,20 @@ def test_the_report_holds_the_table_and_what_it_lacks(found, tmp_path):
     assert text.count(f"{tmp_path}/masks/mixskd-1") == 2, "of the score, and of the difference"
     plain = write_report(comparison, tmp_path / "b.html", title="B").read_text()
     assert 'id="transfer"' not in plain
+
+
+def test_what_the_runs_of_a_task_do_not_share_is_told(make_run):
+    before = [make_run(method=method, seed=1) for method in ("supervised", "mixskd")]
+    given = [("aaa", "1"), ("bbb", "2")]
+    after = [
+        Run.read(make_run(code, right=[True] * 4, images=32 * image, environment={"code": code}))
+        for code, image in given
+    ]
+    columns = [Column("linear-stl10", "stl10", "linear top-1", dict(zip(before, after)))]
+    found = transfers(compare(before), columns)
+    assert found.rows[1][1].difference is None  # of other images
+    assert found.warnings == [
+        "linear-stl10: code differs: bbb in mixskd; aaa in supervised",
+        "linear-stl10: fingerprint of the test images differs: 22222222 in mixskd; 11111111 in"
+        " supervised",
+    ]

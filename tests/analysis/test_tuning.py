@@ -79,3 +79,49 @@ def test_part_of_a_name_is_not_varied(make_run):
     ]
     (said,) = tune(compare(paths), ["optim.lr", "optim.lr_floor"]).tuned
     assert said.startswith("kd: validation chose optim.lr_floor=0.1 among 2")
+
+
+def test_equals_on_the_validation_images_are_not_parted_by_the_test_images(make_run):
+    paths = [
+        make_run(f"{alpha}", "kd", options={"alpha": alpha}, test=alpha) for alpha in (0.2, 0.4)
+    ]
+    rows = tune(compare([*paths, make_run(test=0.1)]), ["method.alpha"]).rows
+    assert [(row.label, row.chosen) for row in rows[1:]] == [
+        ("kd alpha=0.2", True),
+        ("kd alpha=0.4", False),
+    ]
+
+
+def test_means_over_other_seeds_are_no_choice(make_run):
+    paths = [
+        make_run(f"{alpha}-{seed}", "kd", seed, options={"alpha": alpha})
+        for alpha, seed in ((0.2, 1), (0.2, 2), (0.4, 2))
+    ]
+    found = tune(compare([*paths, make_run(test=0.1)]), ["method.alpha"])
+    assert found.tuned == [
+        "kd: nothing was chosen among 2 values of method.alpha: not all have the same seeds, and"
+        " means over other seeds are no choice"
+    ]
+    assert found.findings == []
+
+
+def test_only_a_budget_makes_runs_of_other_lengths_one_choice(make_run):
+    def runs(epochs, lr):
+        optim = {"optim": {"epochs": 3, "lr": lr, "warmup": epochs / 10}}
+        return make_run(f"{epochs}-{lr}", "supervised", config=optim)
+
+    paths = [runs(20, 0.1), runs(20, 0.2), runs(30, 0.1), runs(30, 0.2)]
+    apart = tune(compare(paths), ["optim.lr"])
+    assert [row.chosen for row in apart.rows].count(True) == 2
+    together = tune(compare(paths, budget="equal time"), ["optim.lr"])
+    assert [row.chosen for row in together.rows].count(True) == 1
+
+
+def test_data_is_not_chosen(make_run):
+    paths = [
+        make_run(name, config={"data": {"name": name, "batch_size": 64}})
+        for name in ("digits", "cifar10")
+    ]
+    found = tune(compare(paths), ["data.name"])
+    assert [row.chosen for row in found.rows] == [None, None]
+    assert found.tuned == []

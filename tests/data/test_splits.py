@@ -72,3 +72,14 @@ def test_take_keeps_images_and_targets_together():
     assert taken.images.flatten().tolist() == [3, 1]
     assert torch.equal(taken.targets, TARGETS[[3, 1]])
     assert len(taken) == 2
+
+
+def test_a_copy_in_another_quality_has_another_fingerprint(tmp_path):
+    marks = set()
+    for quality in (b"high quality", b"low"):
+        folder = tmp_path / quality.decode() / "cats"
+        folder.mkdir(parents=True)
+        (folder / "1.jpg").write_bytes(quality)
+        split = Split([folder / "1.jpg"], torch.zeros(1, dtype=torch.int64))
+        marks |= {split.fingerprint(), split.take(torch.tensor([0])).fingerprint()}
+    assert len(marks) == 2

@@ -7,8 +7,8 @@ from cohobate.analysis.runs import Run, shown
 
 MACHINE = ("cohobate", "code", "torch", "torchvision", "timm", "processor", "devices", "threads", "precision", "compile")  # fmt: skip
 """What of the environment can change a result or its speed."""
-LENGTH = ("optim.epochs", "optim.milestones", "optim.warmup", "method.warmup")
-"""The settings that a budget changes."""
+LENGTH = ("optim.epochs", "optim.milestones", "optim.warmup")
+"""The settings that a budget changes, besides what a method counts in epochs."""
 
 
 def cautions(groups: list[Group], scaled: bool = False) -> list[str]:
@@ -43,8 +43,16 @@ def mixed(group: Group) -> list[str]:
 
 
 def _other_images(groups: list[Group]) -> list[str]:
-    """Of runs of one seed that should have trained on the same images, those that did not."""
+    """Of runs on the same data those that were scored, and of one seed those that trained, on others."""
     told = []
+    tests: dict[str, list[tuple[str, str]]] = {}
+    for group in groups:
+        marks = [(mark[:8], group.label) for mark in sorted(group.tested)]
+        tests.setdefault(f"{sorted(group.terms.items(), key=str)}", []).extend(marks)
+    for places in tests.values():
+        if len({mark for mark, _ in places}) > 1:
+            what = "fingerprint of the test images"
+            told.append(difference(what, places) + "; between those there is no difference")
     by_terms: dict[str, list[tuple[str, Run]]] = {}
     for group in groups:
         for run in group.runs:

@@ -206,11 +206,12 @@ def _share(group: Group, baseline: Group | None) -> float | None:
 def paired(group: Group, baseline: Group) -> tuple[float | None, Interval | None]:
     """The mean difference of the test score over the seeds that both have, and its interval.
 
-    None where they share no seed; no interval where they share one only, or where a run does not
+    Seeds that were scored on other images do not count. None where no seed is left; no interval where they share one only, or where a run does not
     tell what it made of each image.
     """
     ours, theirs = ({run.seed: run for run in each.runs} for each in (group, baseline))
-    seeds = sorted(ours.keys() & theirs.keys())
+    common = sorted(ours.keys() & theirs.keys())
+    seeds = [seed for seed in common if ours[seed].tested_like(theirs[seed])]
     if not seeds:
         return None, None
     mean = fmean(ours[seed].score - theirs[seed].score for seed in seeds)

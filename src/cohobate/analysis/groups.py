@@ -37,8 +37,13 @@ class Group:
         return {
             key: value
             for key, value in self.settings.items()
-            if key == "model.arch" or (key.startswith("data.") and key not in recipe)
+            if key == "model.arch" or (key.startswith("data.") and key not in (*recipe, IMAGES))
         }
+
+    @property
+    def tested(self) -> set[str]:
+        """Fingerprints of the images that its runs were scored on; of the runs that tell of them."""
+        return {run.images["test"] for run in self.runs if "test" in run.images}
 
     def mean(self, of: Callable[[Run], float]) -> float:
         return fmean(map(of, self.runs))
@@ -101,7 +106,11 @@ def label(settings: dict[str, Any], every: list[dict[str, Any]]) -> str:
 
 def baseline_of(own: Group, groups: list[Group]) -> Group | None:
     """The baseline on the same images and network, the one nearest in its other settings."""
-    choices = [other for other in groups if other.is_baseline and other.terms == own.terms]
+    choices = [
+        other
+        for other in groups
+        if other.is_baseline and other.terms == own.terms and len(own.tested | other.tested) < 2
+    ]
     if own.is_baseline or not choices:
         return None
     return min(choices, key=lambda other: len(differing([own.settings, other.settings])))

@@ -47,7 +47,7 @@ class Run:
         return {
             key: value
             for key, value in flat(self.config).items()
-            if key != "seed" and unnumbered(key) not in INERT
+            if unnumbered(key) != "seed" and unnumbered(key) not in INERT
         }
 
     @property
@@ -80,6 +80,11 @@ class Run:
         """A fingerprint of the images of each split; of the splits that the run tells of."""
         test = {"test": self.outcomes.fingerprint} if self.outcomes else {}
         return {**self.environment.get("images", {}), **test}
+
+    def tested_like(self, other: "Run") -> bool:
+        """Whether two runs may have been scored on the same images: unless it is known that not."""
+        ours, theirs = (run.images.get("test") for run in (self, other))
+        return None in (ours, theirs) or ours == theirs
 
     def values(self, name: str) -> list[float]:
         """What `metrics.jsonl` holds under a name, in the order of the epochs."""

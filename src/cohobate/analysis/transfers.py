@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.table import Table
 
 from cohobate.analysis import tables
+from cohobate.analysis.cautions import MACHINE, difference, machine
 from cohobate.analysis.comparison import Comparison, paired, percent, spread
-from cohobate.analysis.groups import Group, data_sets
+from cohobate.analysis.groups import Group, data_sets, differing
 from cohobate.analysis.runs import Run
 
 BEFORE = "pre-training"
@@ -112,7 +113,8 @@ def transfers(
         ]
         for group, own, base in zip(groups, moved, baselines)
     ]
-    return Transfers(every, rows, [*told, *_lacking(columns, groups)])
+    apart = [sentence for each in zip(columns, list(zip(*moved))[1:]) for sentence in _apart(*each)]
+    return Transfers(every, rows, [*told, *_lacking(columns, groups), *apart])
 
 
 def _moved(group: Group, column: Column) -> Group:
@@ -138,6 +140,21 @@ def _cell(column: Column, own: Group, networks: int, baseline: Group | None) -> 
         low=bounds and bounds.low,
         high=bounds and bounds.high,
     )
+
+
+def _apart(column: Column, groups: Sequence[Group]) -> list[str]:
+    """What of code, libraries, hardware and test images the runs of a task do not share."""
+    there = [group for group in groups if group.runs]
+    found = differing([run.environment for group in there for run in group.runs])
+    told = [
+        difference(name, [place for group in there for place in machine(name, group)])
+        for name in found
+        if name in MACHINE
+    ]
+    images = [(mark[:8], group.label) for group in there for mark in sorted(group.tested)]
+    if len({mark for mark, _ in images}) > 1:
+        told.append(difference("fingerprint of the test images", images))
+    return [f"{column.name}: {sentence}" for sentence in told]
 
 
 def _lacking(columns: Sequence[Column], groups: Sequence[Group]) -> list[str]:

@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cohobate.analysis.cautions import LENGTH
 from cohobate.analysis.comparison import Comparison, Row, ahead, percent, row
 from cohobate.analysis.groups import Group, baseline_of, data_sets, differing, methods
 from cohobate.analysis.runs import shown
+from cohobate.methods import METHODS
 
 
 class Point(NamedTuple):
@@ -31,13 +32,16 @@ def tune(comparison: Comparison, keys: Sequence[str]) -> Comparison:
     families: dict[str, list[Point]] = defaultdict(list)
     for point in map(Point, comparison.groups, comparison.rows):
         settings = point.group.settings
-        fixed = {k: v for k, v in settings.items() if k not in keys and k not in LENGTH}
+        free = {*keys} - {"data.name"}  # scores on other images are no choice
+        if comparison.budget or "optim.epochs" in keys:
+            free |= lengths(settings)
+        fixed = {key: value for key, value in settings.items() if key not in free}
         families[json.dumps(fixed, sort_keys=True, default=str)].append(point)
-    baselines = [_best(own).group for own in families.values() if _chooses(own)]
+    baselines = [_best(own, keys).group for own in families.values() if _chooses(own)]
     sets = data_sets(comparison.groups)
     ordered = sorted(
         (
-            [_judged(point, own, baselines, comparison) for point in own]
+            [_judged(point, own, keys, baselines, comparison) for point in own]
             for own in families.values()
         ),
         key=lambda own: (sets.index(own[0].group.data), not own[0].group.is_baseline, -_place(own)),
@@ -48,24 +52,45 @@ def tune(comparison: Comparison, keys: Sequence[str]) -> Comparison:
     return replace(comparison, groups=groups, rows=rows, tuned=told)
 
 
+def lengths(settings: dict[str, Any]) -> set[str]:
+    """The settings of a run that change with its length."""
+    known = METHODS.get(settings["method.name"])
+    own = {f"method.{name}" for name in known.in_epochs()} if known else set[str]()
+    return {*LENGTH, *own}
+
+
 def _chooses(points: Sequence[Point]) -> bool:
     """Whether validation images can choose among these."""
-    return len(points) > 1 and all(point.row.last_val is not None for point in points)
+    return len(points) > 1 and _validated(points) and _of_equal_seeds(points)
 
 
-def _best(points: Sequence[Point]) -> Point:
-    return max(points, key=lambda point: point.row.last_val or 0)
+def _validated(points: Sequence[Point]) -> bool:
+    return all(point.row.last_val is not None for point in points)
+
+
+def _of_equal_seeds(points: Sequence[Point]) -> bool:
+    """Whether the means of all are over the same seeds."""
+    return len({frozenset(run.seed for run in point.group.runs) for point in points}) == 1
+
+
+def _best(points: Sequence[Point], keys: Sequence[str]) -> Point:
+    """The best on validation images; among equals the first by its values, as test images must not choose."""
+    return min(points, key=lambda point: _rank(point, keys))
 
 
 def _judged(
-    point: Point, family: Sequence[Point], best: list[Group], comparison: Comparison
+    point: Point,
+    family: Sequence[Point],
+    keys: Sequence[str],
+    best: list[Group],
+    comparison: Comparison,
 ) -> Point:
     """A point, whether it is chosen, and held against the best of the baselines that were varied."""
     group = point.group
     baseline = baseline_of(group, best) or baseline_of(group, comparison.groups)
     chosen = None
     if len(family) > 1:
-        chosen = _chooses(family) and _best(family) is point
+        chosen = _chooses(family) and _best(family, keys) is point
     new = row(group, baseline, scaled=bool(comparison.budget))
     return Point(group, replace(new, chosen=chosen))
 
@@ -76,9 +101,12 @@ def _place(points: Sequence[Point]) -> float:
     return fmean(chosen or [point.row.score for point in points])
 
 
-def _order(point: Point, keys: Sequence[str]) -> tuple[bool, float, list[str]]:
-    values = [shown(point.group.settings.get(key)) for key in keys]
-    return not point.row.chosen, -(point.row.last_val or 0), values
+def _rank(point: Point, keys: Sequence[str]) -> tuple[float, list[str]]:
+    return -(point.row.last_val or 0), [shown(point.group.settings.get(key)) for key in keys]
+
+
+def _order(point: Point, keys: Sequence[str]) -> tuple[bool, tuple[float, list[str]]]:
+    return not point.row.chosen, _rank(point, keys)
 
 
 def _sentence(points: Sequence[Point], keys: Sequence[str]) -> str:
@@ -87,9 +115,11 @@ def _sentence(points: Sequence[Point], keys: Sequence[str]) -> str:
     name = methods(group.settings)
     varied = [key for key in keys if key in differing([each.settings for each, _ in points])]
     if not best.chosen:
+        why = "there are no validation images for it, and the test images must not choose"
+        if _validated(points):
+            why = "not all have the same seeds, and means over other seeds are no choice"
         return (
-            f"{name}: nothing was chosen among {len(points)} values of {', '.join(varied)}: there are"
-            " no validation images for it, and the test images must not choose"
+            f"{name}: nothing was chosen among {len(points)} values of {', '.join(varied)}: {why}"
         )
     values = ", ".join(f"{key}={shown(group.settings.get(key))}" for key in varied)
     spread = f" ± {percent(best.score_sd)}" if best.score_sd is not None else ""

@@ -112,12 +112,17 @@ def compare(
             "settings, --methods, --seeds, --sweep, --budget, --runs and --no-train are for run"
             " files: give RUN.toml"
         )
+    folders, planned, sentence = [path for path in places if path not in files], [], ""
+    if folders and budget != "epochs":
+        raise ValueError(
+            f"--budget {budget} says how long runs are to be, and {folders[0]} is a run already: give"
+            " run files alone, or leave --budget away"
+        )
     folder = out or study.default_folder(files)
     runs = runs or folder / "runs"
     check_folder(folder)
     check_folder(runs, "--runs DIR")
     shown = display(epochs=False)
-    folders, planned, sentence = [path for path in places if path not in files], [], ""
     failed = list[str]()
     if files:
         planned = study.plan(files, settings, varied, seeds)

@@ -21,6 +21,7 @@ from cohobate.data.framing import GREY, fitted, padded, within
 from cohobate.data.images import BadImage, or_fault, window
 from cohobate.data.masks import RGB, coloured
 from cohobate.data.sampling import Sampler, rows_of
+from cohobate.data.splits import some_sizes
 from cohobate.data.workers import Workers
 
 AUGMENTS = ("crop", "scale", "flip", "colour")
@@ -71,7 +72,7 @@ class BoxSplit:
 
     def fingerprint(self) -> str:
         """A short text that is another for other images, boxes or order, wherever they lie."""
-        mark = blake2b(repr(self.names()).encode(), digest_size=16)
+        mark = blake2b(repr([self.names(), some_sizes(self.images)]).encode(), digest_size=16)
         for part in (self.counts, self.boxes, self.labels, self.crowd):
             mark.update(part.numpy().tobytes())
         return mark.hexdigest()

@@ -16,6 +16,7 @@ from cohobate.data.draws import uniform
 from cohobate.data.images import BadImage, or_fault, whole
 from cohobate.data.labels import numbers
 from cohobate.data.sampling import Sampler, rows_of
+from cohobate.data.splits import some_sizes
 from cohobate.data.workers import Workers
 
 RGB = tuple[float, float, float]
@@ -60,7 +61,7 @@ class MaskSplit:
         files = [
             (name, mask.name, mask.stat().st_size) for name, mask in zip(self.names(), self.masks)
         ]
-        return blake2b(repr(files).encode(), digest_size=16).hexdigest()
+        return blake2b(repr([files, some_sizes(self.images)]).encode(), digest_size=16).hexdigest()
 
     def take(self, rows: Tensor) -> "MaskSplit":
         """The rows (M,) of this split, in that order."""

@@ -1,6 +1,6 @@
 """A split of a data set, and how one is cut: stratified, seeded, the same on every run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -39,8 +39,10 @@ class Split:
         """A short text that is another for other images, classes or order, wherever they lie."""
         mark = blake2b(self.targets.numpy().tobytes(), digest_size=16)
         images = self.images
-        in_memory = isinstance(images, Tensor)
-        mark.update(images.numpy().tobytes() if in_memory else repr(self.names()).encode())
+        if isinstance(images, Tensor):
+            mark.update(images.numpy().tobytes())
+        else:
+            mark.update(repr([self.names(), some_sizes(images)]).encode())
         return mark.hexdigest()
 
     def take(self, rows: Tensor) -> "Split":
@@ -50,6 +52,12 @@ class Split:
         else:
             images = [self.images[row] for row in rows.tolist()]
         return Split(images, self.targets[rows])
+
+
+def some_sizes(files: Sequence[Path], most: int = 1000) -> list[int]:
+    """The bytes of files, of so many at most: copies in another quality or size are told by them."""
+    some = files[:: max(1, -(-len(files) // most))]
+    return [path.stat().st_size if path.is_file() else -1 for path in some]
 
 
 @dataclass(frozen=True, eq=False)
