@@ -177,7 +177,9 @@ class Training:
 
     def _end(self, epoch: int) -> None:
         """Scores the network, writes the epoch's row and a checkpoint."""
+        began = time.perf_counter()
         self._look()
+        self.seconds += time.perf_counter() - began  # of steps that a GPU had still to do
         share_buffers(self.method)
         last = epoch + 1 == self.recipe.epochs
         if isinstance(self.average, SWA):
