@@ -24,13 +24,14 @@ from cohobate.display import Lines
 from cohobate.fast import prepare
 from cohobate.machine import Machine
 from cohobate.rundir import check_folder
-from cohobate.scene import SECTIONS, SEED, VIEWED, Scene, Wanted, arranged
+from cohobate.scene import SECTIONS, SEED, VIEWED, Scene, Wanted, arranged, shuffled
 from cohobate.sitters import Sitter, compared, open_runs, run_styles
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained
 
 SIMILAR = 128
-"""Images of a batch of which the unbiased similarity is estimated: more cost more, fewer say less."""
+"""Images of a batch, drawn at random, of which the unbiased similarity is estimated: more cost more,
+fewer say less."""
 THUMBNAIL = 64
 
 
@@ -227,7 +228,7 @@ def _alike(sitters: Sequence[Sitter], scene: Scene, display: Lines) -> list[Simi
     pairs += [(students[0], other) for other in students[1:]]
     if not pairs:
         return []
-    trained, drawn = _trained(sitters[0]), scene.split.take(scene.drawn)
+    trained, drawn = _trained(sitters[0]), scene.split.take(shuffled(scene.drawn))
     batches = display.track(
         f"similarity of {len(pairs)} pairs on {len(drawn)} images",
         _batches(trained, drawn, SIMILAR),

@@ -135,5 +135,10 @@ def fractions(text: str) -> list[float]:
 
 def draw(rows: Tensor, most: int) -> Tensor:
     """At most so many of the rows (N,), in their order; always the same."""
-    order = torch.randperm(len(rows), generator=generator(SEED, len(rows)))
-    return rows[order[:most].sort().values]
+    places = shuffled(torch.arange(len(rows)))[:most]
+    return rows[places.sort().values]
+
+
+def shuffled(rows: Tensor) -> Tensor:
+    """The rows (N,) in an order of chance, always the same: many data sets list class by class."""
+    return rows[torch.randperm(len(rows), generator=generator(SEED, len(rows)))]

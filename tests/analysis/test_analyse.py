@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,22 @@ def test_draws_are_the_same_and_all_where_there_are_few():
     assert len(set(first.tolist())) == 10
     assert first.tolist() == sorted(first.tolist())
     assert torch.equal(scene.draw(rows, 1000), rows)
+
+
+def test_similarity_is_of_batches_of_all_classes_however_images_are_listed(runs, monkeypatch):
+    """A batch of one class or two would tell how alike classes are, not how alike images."""
+    every = []
+    for name in ("plain", "again"):
+        trained = reopen(runs / name)
+        listed = trained.data.test.take(trained.data.test.targets.argsort())
+        trained = replace(trained, data=replace(trained.data, test=listed))
+        every.append(sitters.Sitter(name, Run.read(runs / name), trained, trained.method()))
+    seen = []
+    monkeypatch.setattr(analyse, "similarities", lambda _, __, batches: seen.extend(batches) or [])
+    shown = scene.arranged(every[0].trained, scene.Wanted())
+    analyse._alike(every, shown, Silent())
+    assert sum(len(batch.targets) for batch in seen) == len(shown.drawn) > analyse.SIMILAR
+    assert all(len(batch.targets.unique()) == 10 for batch in seen)
 
 
 def test_labels_tell_all_runs_apart(make_run):
