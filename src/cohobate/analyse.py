@@ -11,7 +11,7 @@ from torch import Tensor
 from cohobate import viewed
 from cohobate.analysis import attention, embedding, mixtures, robustness, softness
 from cohobate.analysis.confusion import Confusion
-from cohobate.analysis.heads import STUDENT, accuracies, has_more, teacher_of, traced
+from cohobate.analysis.heads import LAST, STUDENT, accuracies, has_more, teacher_of, traced
 from cohobate.analysis.pictures import picture, sheet, without
 from cohobate.analysis.portrait import Analysis, Portrait, portrait
 from cohobate.analysis.prints import write_figures
@@ -187,7 +187,9 @@ def _question(
         batches = display.track(
             f"{sitter.label}: heads on {len(drawn)} images", _batches(trained, drawn, size)
         )
-        found = replace(found, heads=accuracies(method, batches))
+        names = {STUDENT: LAST} if sitter.averaged else {}
+        scores = accuracies(method, batches)
+        found = replace(found, heads=[replace(s, name=names.get(s.name, s.name)) for s in scores])
     if wanted.wants("mixtures") and method.mix is not None and len(scene.pairs):
         rows = scene.pairs
         images = _images(trained, split, rows)

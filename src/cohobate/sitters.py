@@ -8,6 +8,7 @@ from pathlib import Path
 from cohobate.analysis.comparison import Comparison, compare
 from cohobate.analysis.figures import DASHES, PALETTE, Style, looks, styles
 from cohobate.analysis.groups import label
+from cohobate.analysis.heads import is_read
 from cohobate.analysis.runs import Run, check_task
 from cohobate.core import Method
 from cohobate.methods.supervised import Supervised
@@ -22,13 +23,21 @@ LOOKS = len(PALETTE) * len(DASHES)
 class Sitter:
     """A run under its label. trained, method: None where its folder holds no weights.
 
-    method: with all its heads, or around the network alone, where the folder has lost them.
+    method: with all its heads, or around the network alone, where the folder has lost them. Its
+        network is the deployed one, unless heads read the maps of that of the last step.
     """
 
     label: str
     run: Run
     trained: Trained | None = None
     method: Method | None = None
+
+    @property
+    def averaged(self) -> bool:
+        """Whether an average is deployed in the place of the network that the method's heads read."""
+        if self.trained is None or self.method is None:
+            return False
+        return self.trained.run.raw_model.is_file() and is_read(self.method)
 
 
 def open_runs(
@@ -65,18 +74,26 @@ def open_runs(
             trained = replace(trained, data=first.data)  # hold the images once
         first = first or trained
         method, note = _method(trained)
-        sitters.append(Sitter(name, run, trained, method))
+        sitters.append(sitter := Sitter(name, run, trained, method))
         notes += note
+        if sitter.averaged:
+            notes.append(
+                f"{run.path} deploys an average of its weights, which its heads do not know: heads,"
+                " mixtures, attention and similarity are those of its last step"
+            )
     return sitters, notes
 
 
 def _method(trained: Trained) -> tuple[Method, list[str]]:
     """The method of a run, and a sentence where nothing but its network is there."""
     try:
-        return trained.method(), []
+        method = trained.method()
     except ValueError as error:
         reason = f"{error}: of {trained.run.path}, the network alone is looked at"
         return Supervised(trained.network).eval(), [reason]
+    if not is_read(method):
+        method.model = trained.network  # which may be an average of the method's own
+    return method, []
 
 
 def _check_same(one: Trained, other: Trained, split: str) -> None:

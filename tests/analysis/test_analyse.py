@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cohobate import analyse, scene, sitters
 from cohobate.analysis.embedding import outputs
@@ -17,6 +18,8 @@ from cohobate.config import load
 from cohobate.data.loader import EvalLoader
 from cohobate.defaults import resolve
 from cohobate.display import Bar, Silent
+from cohobate.methods import METHODS
+from cohobate.models import Classifier
 from cohobate.train import train
 from cohobate.trained import reopen
 from places import SMOKE
@@ -195,6 +198,32 @@ def test_a_folder_that_lost_its_heads_is_looked_at_by_its_network(runs, tmp_path
     found, _ = analyse.analyse([bare], tmp_path / "out", wanted, display=Silent())
     assert "the network alone is looked at" in found.left_out[0]
     assert not found.portraits[0].mixtures
+
+
+def test_of_averaged_weights_the_deployed_network_is_shown_unless_heads_read_another(
+    runs, tmp_path
+):
+    """A run that added nothing to its network, and one whose exits know the weights of the last step."""
+    deployed = reopen(runs / "plain").network.state_dict()
+    for name in ("supervised", "byot"):
+        shutil.copytree(runs / "plain", folder := tmp_path / name)
+        config = (folder / "config.toml").read_text().replace('"supervised"', f'"{name}"')
+        (folder / "config.toml").write_text(config)
+        method = METHODS[name](Classifier("cifar_resnet8", 10, size=32))
+        save_file(method.state_dict(), folder / "method.safetensors")
+        (folder / "raw.safetensors").touch()
+    opened, notes = sitters.open_runs([tmp_path / "supervised", tmp_path / "byot"], "test", [])
+    last = load_file(tmp_path / "byot" / "method.safetensors")
+    for sitter, expected in zip(opened, (deployed, last), strict=True):
+        state = sitter.method.model.state_dict()
+        name = next(key for key in state if key.endswith("weight"))
+        key = name if expected is deployed else f"model.{name}"
+        assert torch.equal(state[name], expected[key])
+    assert [note.split(" deploys")[0] for note in notes] == [str(tmp_path / "byot")]
+    wanted = scene.Wanted(images=8, only=["heads"])
+    found, page = analyse.analyse([tmp_path / "byot"], tmp_path / "out", wanted, display=Silent())
+    assert [score.name for score in found.portraits[0].heads] == ["exit 1", "exit 2", "last step"]
+    assert "“last step” is the one that heads read" in page.read_text()
 
 
 def test_a_teacher_and_heads_are_found_again(runs, tmp_path):
