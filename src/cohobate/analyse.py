@@ -61,16 +61,17 @@ def analyse(
             f"--only {','.join(wanted.only)}: of task={task} there are {', '.join(sections)}"
         )
     comparison, twins = compared(sitters)
+    trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
     found = Analysis(
-        data=sitters[0].run.settings["data.name"],
+        data=(trained or sitters)[0].run.settings["data.name"],
         split=wanted.split,
         only=only,
         styles=run_styles(sitters, comparison),
         temperatures=list(wanted.temperatures),
         pgd_steps=robustness.STEPS,
+        warnings=comparison.warnings if comparison and len(sitters) > 1 else [],
         left_out=left_out + twins if wanted.wants("curves") else left_out,
     )
-    trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
     if trained and task in VIEWS:
         view = VIEWS[task](_trained(trained[0]).data.classes)
         found = viewed.look(found, trained, wanted, view, display)

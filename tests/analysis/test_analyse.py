@@ -190,6 +190,18 @@ def test_a_run_without_weights_has_curves_and_settings(cohobate, runs, tmp_path)
     assert f"{bare} is not done: 0 of 1 epochs, so it has no learning curve" in ran.out
 
 
+def test_what_runs_do_not_share_is_told(runs, make_run, cohobate):
+    """Of runs without weights too, which are on no other data than they say."""
+    bare = make_run("bare", config={"data": {"name": "cifar100", "batch_size": 16}})
+    ran = cohobate("analyse", bare, runs / "plain", "--images", 8, "--only", "curves")
+    assert ran.code == 0, ran.err
+    told = "scores on cifar100, digits are not to be compared"
+    assert f"warning: {told}" in ran.out
+    page = Path("out/analyse/report.html").read_text()
+    assert told in page.partition("To be wary of")[2]
+    assert "images of digits, test split" in page
+
+
 def test_a_folder_that_lost_its_heads_is_looked_at_by_its_network(runs, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(runs / "mixup", bare)
