@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cohobate.analysis.comparison import Comparison, compare
 from cohobate.analysis.figures import DASHES, PALETTE, Style, looks, styles
-from cohobate.analysis.groups import label
+from cohobate.analysis.groups import group, label
 from cohobate.analysis.heads import is_read
 from cohobate.analysis.runs import Run, check_task
 from cohobate.core import Method
@@ -130,18 +130,30 @@ def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
 
     None where no run is done.
     """
-    kept: dict[str, Sitter] = {}
+    kept: list[Run] = []
     notes = []
-    for sitter in sitters:
-        run = sitter.run
-        if not run.finished:
-            continue
-        if (place := repr((run.settings, run.seed))) in kept:
-            twin = kept[place].run.path
-            notes.append(f"{run.path} is the run of {twin} once more, so it has no learning curve")
+    for run in (sitter.run for sitter in sitters if sitter.run.finished):
+        twins = [one for one in kept if (one.settings, one.seed) == (run.settings, run.seed)]
+        if _are_apart([*twins, run]):
+            kept.append(run)
+        elif run.images == twins[0].images:
+            said = f"{run.path} is the run of {twins[0].path} once more"
+            notes.append(f"{said}, so it has no learning curve")
         else:
-            kept[place] = sitter
-    return compare(sitter.run.path for sitter in kept.values()) if kept else None, notes
+            said = f"{run.path} differs from {twins[0].path} in its training images alone"
+            notes.append(f"{said}, so it has no learning curve")
+    try:
+        return compare(run.path for run in kept) if kept else None, notes
+    except ValueError as error:  # of scores that are no shares
+        return None, [*notes, str(error)]
+
+
+def _are_apart(runs: Sequence[Run]) -> bool:
+    """Whether no two runs of equal settings and seed are of equal images, as far as they tell."""
+    try:
+        return bool(group(runs))
+    except ValueError:
+        return False
 
 
 def run_styles(sitters: Sequence[Sitter], comparison: Comparison | None) -> dict[str, Style]:

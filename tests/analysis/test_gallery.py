@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -136,8 +137,12 @@ def test_a_class_has_one_colour_on_all_maps(analysis):
     assert colours[0] == colours[1]
     assert len(set(colours[0])) == 2
     assert maps[0]["data"][1]["x"] == [2.0, 4.0]
-    looks = gallery.dots([str(number) for number in range(40)])
-    assert len(set(looks.values())) == 40
+    looks = [*gallery.dots([str(number) for number in range(42)]).values()]
+    assert len(set(looks)) == 42
+    assert {dot.colour for dot in looks} == {*PALETTE}
+    for one, other in pairwise(looks):
+        assert one.symbol != other.symbol and one.colour != other.colour
+    assert prints.MARKERS.keys() == gallery.SYMBOLS.keys()
 
 
 def test_attacks_are_told_apart_by_their_lines_and_runs_by_colour(analysis):

@@ -13,7 +13,7 @@ from cohobate.analysis.gallery import dots
 from cohobate.analysis.paper import grid, legend, plain, titled
 from cohobate.analysis.portrait import Analysis, Histogram
 
-MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^"}
+MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^", "▼": "v", "✚": "P", "★": "*"}
 """What a page and Matplotlib call them."""
 DOTS_PER_INCH = 160
 SOFTWARE = "cohobate analyse"
@@ -127,7 +127,7 @@ def histograms(
 
 
 def maps(analysis: Analysis) -> Figure:
-    """A panel a run: where t-SNE puts the images, a colour a class."""
+    """A panel a run: where t-SNE puts the images, a look a class."""
     figure, panels = grid(len(analysis.portraits), size=(3.4, 3.4))
     for axes, portrait in zip(panels, analysis.portraits):
         for place, (name, dot) in enumerate(dots(analysis.classes).items()):
