@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cohobate import viewed
-from cohobate.analysis import attention, embedding, mixtures, robustness, softness
+from cohobate.analysis import attention, embedding, matrices, mixtures, robustness, softness
 from cohobate.analysis.confusion import Confusion
 from cohobate.analysis.heads import LAST, STUDENT, accuracies, has_more, teacher_of, traced
 from cohobate.analysis.pictures import picture, sheet, without
@@ -104,9 +104,10 @@ def _sections(task: str) -> dict[str, str]:
 
 
 def _missing(found: Analysis, curves: bool) -> list[str]:
-    """A sentence for each section that was wanted and has nothing to show."""
+    """A sentence for each section that was wanted and has nothing, or not all, to show."""
     there = {
         "curves": curves,
+        "confusion": len(found.names) <= matrices.MOST,
         "heads": bool(found.headed),
         "mixtures": any(each.mixtures for each in found.portraits),
         "attention": any(each.looked for each in found.portraits),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cohobate.analysis import attention, embedding, mixtures
+from cohobate.analysis import attention, embedding, matrices, mixtures, similarity
 from cohobate.core import unknown
 from cohobate.data.draws import generator
 from cohobate.data.splits import Split
@@ -21,13 +21,15 @@ MAPPED = 10
 SECTIONS = {
     "curves": "no run is done",
     "calibration": "",
-    "confusion": "",
+    "confusion": f"a matrix of more than {matrices.MOST} classes is too large for a page: it lies in"
+    " figures/confusion.png",
     "features": "",
     "robustness": "",
-    "heads": "no method here adds heads to its network",
-    "mixtures": "no method here mixes images",
+    "heads": "it takes a method whose exits, heads, self-teacher, peers or teacher name classes",
+    "mixtures": "it takes a method that mixes images, and images of two classes",
     "attention": "no network here has stages that can be tapped",
-    "similarity": "there is no second network whose stages can be tapped",
+    "similarity": "it takes two networks whose stages can be tapped, and"
+    f" {similarity.FEWEST} images or more",
     "temperature": "no run here has a teacher",
 }
 """What a page can hold, and why it may be missing although there are networks."""
@@ -90,6 +92,10 @@ def arranged(trained: Trained, wanted: Wanted) -> Scene:
     split = trained.split(wanted.split)
     classes = choose(wanted.classes, trained.data.classes, trained.run.path)
     own = torch.isin(split.targets, torch.tensor(classes)).nonzero()[:, 0]
+    if not len(own):
+        raise ValueError(
+            f"--split {wanted.split} has no image of the chosen classes: choose others with --classes"
+        )
     mapped = draw(own, wanted.images)
     if wanted.wants("features") and len(mapped) < embedding.FEWEST:
         raise ValueError(

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cohobate import analyse, scene, sitters
+from cohobate.analysis import matrices
 from cohobate.analysis.embedding import outputs
 from cohobate.analysis.runs import Run
 from cohobate.config import load
@@ -70,7 +71,7 @@ def test_it_writes_a_page_figures_and_numbers(written):
     for path in (out / "figures").iterdir():
         assert min(Image.open(path).size) > 250
     assert found.left_out == [
-        "heads: no method here adds heads to its network",
+        "heads: it takes a method whose exits, heads, self-teacher, peers or teacher name classes",
         "temperature: no run here has a teacher",
     ]
     numbers = json.loads((out / "numbers.json").read_text())
@@ -120,7 +121,10 @@ def test_the_command_tells_and_shows(cohobate, runs):
     count = reopen(runs / "plain").data.test
     assert lines[0] == f"supervised seed=1: {len(count)} images"
     assert "supervised seed=2: attacks on 12 images" in lines
-    assert "left out: mixtures: no method here mixes images" in lines
+    assert (
+        "left out: mixtures: it takes a method that mixes images, and images of two classes"
+        in lines
+    )
     lines = [line for line in lines if not line.startswith("left out")]
     assert lines[-4].split()[0] == "run"
     assert lines[-2].startswith("supervised seed=2")
@@ -295,6 +299,25 @@ def test_classes_are_spread_evenly_unless_chosen():
     assert scene.choose([], names[:7], Path()) == list(range(7))
     assert scene.choose(["class 3", "5", "3"], names, Path()) == [3, 5]
     assert scene.choose(["1"], ["1", "0"], Path()) == [0]  # a name counts before a number
+
+
+def test_chosen_classes_without_an_image_are_a_mistake_whatever_is_wanted(runs):
+    trained = reopen(runs / "plain")
+    others = trained.data.test.take((trained.data.test.targets != 3).nonzero()[:, 0])
+    trained = replace(trained, data=replace(trained.data, test=others))
+    with pytest.raises(ValueError, match="--split test has no image of the chosen classes"):
+        scene.arranged(trained, scene.Wanted(classes=["3"], only=["confusion"]))
+
+
+def test_what_is_missing_is_told(runs, tmp_path, monkeypatch):
+    """Few images for a similarity, many classes for a matrix."""
+    monkeypatch.setattr(matrices, "MOST", 9)
+    wanted = scene.Wanted(images=3, only=["similarity", "confusion"])
+    pair = [runs / "plain", runs / "mixup"]
+    found, _ = analyse.analyse(pair, tmp_path / "out", wanted, display=Silent())
+    assert [sentence.split(":")[0] for sentence in found.left_out] == ["confusion", "similarity"]
+    assert "4 images or more" in found.left_out[1]
+    assert (tmp_path / "out" / "figures" / "confusion.png").is_file()
 
 
 def test_draws_are_the_same_and_all_where_there_are_few():

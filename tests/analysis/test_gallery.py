@@ -9,6 +9,7 @@ import pytest
 import torch
 from markupsafe import escape
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
 from cohobate.analysis import gallery, matrices, paper, plates, prints
@@ -325,6 +326,13 @@ def test_the_pictures_are_files_too(analysis):
     assert [bar.get_width() for bar in bars] == [25, 50]
     texts = [text.get_text() for text in plates.similarity(analysis).axes[0].texts]
     assert texts == ["1.00", "–", "0.25", "0.50"]
+
+
+def test_a_figure_of_very_many_panels_is_written_less_finely():
+    """Matplotlib writes no file of 2^16 pixels or more."""
+    assert paper.dots_per_inch(Figure((9.6, 3.2))) == paper.DOTS_PER_INCH
+    tall = Figure((9.6, 3.2 * 133))
+    assert 64_000 < 3.2 * 133 * paper.dots_per_inch(tall) < 2**16
 
 
 def test_runs_over_two_settings_are_a_grid(make_run, tmp_path):

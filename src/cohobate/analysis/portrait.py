@@ -63,7 +63,7 @@ class Portrait:
     or cannot be had.
     points: (x, y, class) on the map, of the images of the chosen classes, the class by its place among these.
     heads: of all heads of the method, where it has more than its network's, on the drawn images. looked: where networks look on some images.
-    mixtures: that the method learns from. softness: of the network and its teacher.
+    mixtures: drawn as those that the method learns from. softness: of the network and its teacher.
     """
 
     label: str
