@@ -3,7 +3,9 @@
 import json
 import re
 from dataclasses import replace
+from html import unescape
 from itertools import pairwise
+from string import Formatter
 
 import pytest
 import torch
@@ -199,6 +201,22 @@ def test_every_figure_has_its_place(page):
     assert all(plot["data"] for plot in plots.values())
 
 
+def test_every_figure_tells_where_its_numbers_are(page, analysis):
+    """Where a key of numbers.json is named, it is there."""
+    plots = re.findall(
+        r'<div data-source="([^"]+)">\s*(?:<h3>[^<]*</h3>\s*)?<div id="([^"]+)"', page
+    )
+    assert {id for _, id in plots} == {*drawn(page)}
+    sources = {unescape(source) for source in re.findall(r'data-source="(numbers[^"]+)', page)}
+    assert "numbers.json, portraits[1].looked[0].looks[1].share" in sources
+    assert "numbers.json, similarities[0].values" in sources
+    for source in sources:
+        key = source.partition("\n")[0].removeprefix("numbers.json, ").replace("…", "0")
+        for one in key.partition(",")[0].split(" and "):
+            start = "portraits[0]" if one.startswith(".") else ""
+            Formatter().get_field(f"0.{start}{one}", (analysis,), {})
+
+
 def texts(node, key=""):
     """Every string of a figure that Plotly draws."""
     if isinstance(node, dict):
@@ -243,6 +261,7 @@ def test_confusion_shows_shares_of_rows_and_counts(analysis):
     trace = matrices.confusion(analysis.portraits[0], NAMES).to_dict()["data"][0]
     assert trace["z"] == [[75, 25, 0], [None, None, None], [0, 50, 50]]
     assert trace["text"] == [[3, 1, ""], ["", "", ""], ["", 2, 2]]
+    assert trace["customdata"] == [[3, 1, 0], [0, 0, 0], [0, 2, 2]]  # told under the pointer
     assert trace["x"][0] == trace["y"][0] == "ant"
     many = [f"class {number}" for number in range(30)]
     counts = [[int(a == b) for a in range(30)] for b in range(30)]
