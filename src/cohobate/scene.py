@@ -25,7 +25,8 @@ SECTIONS = {
     " figures/confusion.png",
     "features": "",
     "robustness": "",
-    "heads": "it takes a method whose exits, heads, self-teacher, peers or teacher name classes",
+    "heads": "it takes exits, heads on stages, a self-teacher, peers or a teacher; joint classifiers of class"
+    " and rotation on the last features are not shown",
     "mixtures": "it takes a method that mixes images, and images of two classes",
     "attention": "no network here has stages that can be tapped",
     "similarity": "it takes two networks whose stages can be tapped, and"

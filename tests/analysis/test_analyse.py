@@ -71,7 +71,8 @@ def test_it_writes_a_page_figures_and_numbers(written):
     for path in (out / "figures").iterdir():
         assert min(Image.open(path).size) > 250
     assert found.left_out == [
-        "heads: it takes a method whose exits, heads, self-teacher, peers or teacher name classes",
+        "heads: it takes exits, heads on stages, a self-teacher, peers or a teacher; joint classifiers"
+        " of class and rotation on the last features are not shown",
         "temperature: no run here has a teacher",
     ]
     numbers = json.loads((out / "numbers.json").read_text())
