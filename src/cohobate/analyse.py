@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cohobate import viewed
-from cohobate.analysis import attention, embedding, mixtures, robustness, softness
+from cohobate.analysis import attention, embedding, matrices, mixtures, robustness, softness
 from cohobate.analysis.confusion import Confusion
-from cohobate.analysis.heads import STUDENT, accuracies, has_more, teacher_of, traced
+from cohobate.analysis.heads import LAST, STUDENT, accuracies, has_more, teacher_of, traced
 from cohobate.analysis.pictures import picture, sheet, without
 from cohobate.analysis.portrait import Analysis, Portrait, portrait
 from cohobate.analysis.prints import write_figures
@@ -24,13 +24,14 @@ from cohobate.display import Lines
 from cohobate.fast import prepare
 from cohobate.machine import Machine
 from cohobate.rundir import check_folder
-from cohobate.scene import SECTIONS, SEED, VIEWED, Scene, Wanted, arranged
+from cohobate.scene import SECTIONS, SEED, VIEWED, Scene, Wanted, arranged, shuffled
 from cohobate.sitters import Sitter, compared, open_runs, run_styles
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained
 
 SIMILAR = 128
-"""Images of a batch of which the unbiased similarity is estimated: more cost more, fewer say less."""
+"""Images of a batch, drawn at random, of which the unbiased similarity is estimated: more cost more,
+fewer say less."""
 THUMBNAIL = 64
 
 
@@ -60,16 +61,17 @@ def analyse(
             f"--only {','.join(wanted.only)}: of task={task} there are {', '.join(sections)}"
         )
     comparison, twins = compared(sitters)
+    trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
     found = Analysis(
-        data=sitters[0].run.settings["data.name"],
+        data=(trained or sitters)[0].run.settings["data.name"],
         split=wanted.split,
         only=only,
         styles=run_styles(sitters, comparison),
         temperatures=list(wanted.temperatures),
         pgd_steps=robustness.STEPS,
+        warnings=comparison.warnings if comparison and len(sitters) > 1 else [],
         left_out=left_out + twins if wanted.wants("curves") else left_out,
     )
-    trained = [sitter for sitter in sitters if sitter.trained and sitter.method]
     if trained and task in VIEWS:
         view = VIEWS[task](_trained(trained[0]).data.classes)
         found = viewed.look(found, trained, wanted, view, display)
@@ -102,9 +104,10 @@ def _sections(task: str) -> dict[str, str]:
 
 
 def _missing(found: Analysis, curves: bool) -> list[str]:
-    """A sentence for each section that was wanted and has nothing to show."""
+    """A sentence for each section that was wanted and has nothing, or not all, to show."""
     there = {
         "curves": curves,
+        "confusion": len(found.names) <= matrices.MOST,
         "heads": bool(found.headed),
         "mixtures": any(each.mixtures for each in found.portraits),
         "attention": any(each.looked for each in found.portraits),
@@ -186,7 +189,9 @@ def _question(
         batches = display.track(
             f"{sitter.label}: heads on {len(drawn)} images", _batches(trained, drawn, size)
         )
-        found = replace(found, heads=accuracies(method, batches))
+        names = {STUDENT: LAST} if sitter.averaged else {}
+        scores = accuracies(method, batches)
+        found = replace(found, heads=[replace(s, name=names.get(s.name, s.name)) for s in scores])
     if wanted.wants("mixtures") and method.mix is not None and len(scene.pairs):
         rows = scene.pairs
         images = _images(trained, split, rows)
@@ -227,7 +232,7 @@ def _alike(sitters: Sequence[Sitter], scene: Scene, display: Lines) -> list[Simi
     pairs += [(students[0], other) for other in students[1:]]
     if not pairs:
         return []
-    trained, drawn = _trained(sitters[0]), scene.split.take(scene.drawn)
+    trained, drawn = _trained(sitters[0]), scene.split.take(shuffled(scene.drawn))
     batches = display.track(
         f"similarity of {len(pairs)} pairs on {len(drawn)} images",
         _batches(trained, drawn, SIMILAR),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cohobate.analysis import attention, embedding, mixtures
+from cohobate.analysis import attention, embedding, matrices, mixtures, similarity
 from cohobate.core import unknown
 from cohobate.data.draws import generator
 from cohobate.data.splits import Split
@@ -21,13 +21,16 @@ MAPPED = 10
 SECTIONS = {
     "curves": "no run is done",
     "calibration": "",
-    "confusion": "",
+    "confusion": f"a matrix of more than {matrices.MOST} classes is too large for a page: it lies in"
+    " figures/confusion.png",
     "features": "",
     "robustness": "",
-    "heads": "no method here adds heads to its network",
-    "mixtures": "no method here mixes images",
+    "heads": "it takes exits, heads on stages, a self-teacher, peers or a teacher; joint classifiers of class"
+    " and rotation on the last features are not shown",
+    "mixtures": "it takes a method that mixes images, and images of two classes",
     "attention": "no network here has stages that can be tapped",
-    "similarity": "there is no second network whose stages can be tapped",
+    "similarity": "it takes two networks whose stages can be tapped, and"
+    f" {similarity.FEWEST} images or more",
     "temperature": "no run here has a teacher",
 }
 """What a page can hold, and why it may be missing although there are networks."""
@@ -90,6 +93,10 @@ def arranged(trained: Trained, wanted: Wanted) -> Scene:
     split = trained.split(wanted.split)
     classes = choose(wanted.classes, trained.data.classes, trained.run.path)
     own = torch.isin(split.targets, torch.tensor(classes)).nonzero()[:, 0]
+    if not len(own):
+        raise ValueError(
+            f"--split {wanted.split} has no image of the chosen classes: choose others with --classes"
+        )
     mapped = draw(own, wanted.images)
     if wanted.wants("features") and len(mapped) < embedding.FEWEST:
         raise ValueError(
@@ -135,5 +142,10 @@ def fractions(text: str) -> list[float]:
 
 def draw(rows: Tensor, most: int) -> Tensor:
     """At most so many of the rows (N,), in their order; always the same."""
-    order = torch.randperm(len(rows), generator=generator(SEED, len(rows)))
-    return rows[order[:most].sort().values]
+    places = shuffled(torch.arange(len(rows)))[:most]
+    return rows[places.sort().values]
+
+
+def shuffled(rows: Tensor) -> Tensor:
+    """The rows (N,) in an order of chance, always the same: many data sets list class by class."""
+    return rows[torch.randperm(len(rows), generator=generator(SEED, len(rows)))]

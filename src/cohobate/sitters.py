@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cohobate.analysis.comparison import Comparison, compare
 from cohobate.analysis.figures import DASHES, PALETTE, Style, looks, styles
-from cohobate.analysis.groups import label
+from cohobate.analysis.groups import group, label
+from cohobate.analysis.heads import is_read
 from cohobate.analysis.runs import Run, check_task
 from cohobate.core import Method
 from cohobate.methods.supervised import Supervised
@@ -22,13 +23,21 @@ LOOKS = len(PALETTE) * len(DASHES)
 class Sitter:
     """A run under its label. trained, method: None where its folder holds no weights.
 
-    method: with all its heads, or around the network alone, where the folder has lost them.
+    method: with all its heads, or around the network alone, where the folder has lost them. Its
+        network is the deployed one, unless heads read the maps of that of the last step.
     """
 
     label: str
     run: Run
     trained: Trained | None = None
     method: Method | None = None
+
+    @property
+    def averaged(self) -> bool:
+        """Whether an average is deployed in the place of the network that the method's heads read."""
+        if self.trained is None or self.method is None:
+            return False
+        return self.trained.run.raw_model.is_file() and is_read(self.method)
 
 
 def open_runs(
@@ -65,18 +74,26 @@ def open_runs(
             trained = replace(trained, data=first.data)  # hold the images once
         first = first or trained
         method, note = _method(trained)
-        sitters.append(Sitter(name, run, trained, method))
+        sitters.append(sitter := Sitter(name, run, trained, method))
         notes += note
+        if sitter.averaged:
+            notes.append(
+                f"{run.path} deploys an average of its weights, which its heads do not know: heads,"
+                " mixtures, attention and similarity are those of its last step"
+            )
     return sitters, notes
 
 
 def _method(trained: Trained) -> tuple[Method, list[str]]:
     """The method of a run, and a sentence where nothing but its network is there."""
     try:
-        return trained.method(), []
+        method = trained.method()
     except ValueError as error:
         reason = f"{error}: of {trained.run.path}, the network alone is looked at"
         return Supervised(trained.network).eval(), [reason]
+    if not is_read(method):
+        method.model = trained.network  # which may be an average of the method's own
+    return method, []
 
 
 def _check_same(one: Trained, other: Trained, split: str) -> None:
@@ -113,18 +130,30 @@ def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
 
     None where no run is done.
     """
-    kept: dict[str, Sitter] = {}
+    kept: list[Run] = []
     notes = []
-    for sitter in sitters:
-        run = sitter.run
-        if not run.finished:
-            continue
-        if (place := repr((run.settings, run.seed))) in kept:
-            twin = kept[place].run.path
-            notes.append(f"{run.path} is the run of {twin} once more, so it has no learning curve")
+    for run in (sitter.run for sitter in sitters if sitter.run.finished):
+        twins = [one for one in kept if (one.settings, one.seed) == (run.settings, run.seed)]
+        if _are_apart([*twins, run]):
+            kept.append(run)
+        elif run.images == twins[0].images:
+            said = f"{run.path} is the run of {twins[0].path} once more"
+            notes.append(f"{said}, so it has no learning curve")
         else:
-            kept[place] = sitter
-    return compare(sitter.run.path for sitter in kept.values()) if kept else None, notes
+            said = f"{run.path} differs from {twins[0].path} in its training images alone"
+            notes.append(f"{said}, so it has no learning curve")
+    try:
+        return compare(run.path for run in kept) if kept else None, notes
+    except ValueError as error:  # of scores that are no shares
+        return None, [*notes, str(error)]
+
+
+def _are_apart(runs: Sequence[Run]) -> bool:
+    """Whether no two runs of equal settings and seed are of equal images, as far as they tell."""
+    try:
+        return bool(group(runs))
+    except ValueError:
+        return False
 
 
 def run_styles(sitters: Sequence[Sitter], comparison: Comparison | None) -> dict[str, Style]:

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cohobate import analyse, scene, sitters
+from cohobate.analysis import matrices
 from cohobate.analysis.embedding import outputs
 from cohobate.analysis.runs import Run
 from cohobate.config import load
 from cohobate.data.loader import EvalLoader
 from cohobate.defaults import resolve
 from cohobate.display import Bar, Silent
+from cohobate.methods import METHODS
+from cohobate.models import Classifier
 from cohobate.train import train
 from cohobate.trained import reopen
 from places import SMOKE
@@ -66,7 +71,8 @@ def test_it_writes_a_page_figures_and_numbers(written):
     for path in (out / "figures").iterdir():
         assert min(Image.open(path).size) > 250
     assert found.left_out == [
-        "heads: no method here adds heads to its network",
+        "heads: it takes exits, heads on stages, a self-teacher, peers or a teacher; joint classifiers"
+        " of class and rotation on the last features are not shown",
         "temperature: no run here has a teacher",
     ]
     numbers = json.loads((out / "numbers.json").read_text())
@@ -116,7 +122,10 @@ def test_the_command_tells_and_shows(cohobate, runs):
     count = reopen(runs / "plain").data.test
     assert lines[0] == f"supervised seed=1: {len(count)} images"
     assert "supervised seed=2: attacks on 12 images" in lines
-    assert "left out: mixtures: no method here mixes images" in lines
+    assert (
+        "left out: mixtures: it takes a method that mixes images, and images of two classes"
+        in lines
+    )
     lines = [line for line in lines if not line.startswith("left out")]
     assert lines[-4].split()[0] == "run"
     assert lines[-2].startswith("supervised seed=2")
@@ -186,6 +195,18 @@ def test_a_run_without_weights_has_curves_and_settings(cohobate, runs, tmp_path)
     assert f"{bare} is not done: 0 of 1 epochs, so it has no learning curve" in ran.out
 
 
+def test_what_runs_do_not_share_is_told(runs, make_run, cohobate):
+    """Of runs without weights too, which are on no other data than they say."""
+    bare = make_run("bare", config={"data": {"name": "cifar100", "batch_size": 16}})
+    ran = cohobate("analyse", bare, runs / "plain", "--images", 8, "--only", "curves")
+    assert ran.code == 0, ran.err
+    told = "scores on cifar100, digits are not to be compared"
+    assert f"warning: {told}" in ran.out
+    page = Path("out/analyse/report.html").read_text()
+    assert told in page.partition("To be wary of")[2]
+    assert "images of digits, test split" in page
+
+
 def test_a_folder_that_lost_its_heads_is_looked_at_by_its_network(runs, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(runs / "mixup", bare)
@@ -194,6 +215,32 @@ def test_a_folder_that_lost_its_heads_is_looked_at_by_its_network(runs, tmp_path
     found, _ = analyse.analyse([bare], tmp_path / "out", wanted, display=Silent())
     assert "the network alone is looked at" in found.left_out[0]
     assert not found.portraits[0].mixtures
+
+
+def test_of_averaged_weights_the_deployed_network_is_shown_unless_heads_read_another(
+    runs, tmp_path
+):
+    """A run that added nothing to its network, and one whose exits know the weights of the last step."""
+    deployed = reopen(runs / "plain").network.state_dict()
+    for name in ("supervised", "byot"):
+        shutil.copytree(runs / "plain", folder := tmp_path / name)
+        config = (folder / "config.toml").read_text().replace('"supervised"', f'"{name}"')
+        (folder / "config.toml").write_text(config)
+        method = METHODS[name](Classifier("cifar_resnet8", 10, size=32))
+        save_file(method.state_dict(), folder / "method.safetensors")
+        (folder / "raw.safetensors").touch()
+    opened, notes = sitters.open_runs([tmp_path / "supervised", tmp_path / "byot"], "test", [])
+    last = load_file(tmp_path / "byot" / "method.safetensors")
+    for sitter, expected in zip(opened, (deployed, last), strict=True):
+        state = sitter.method.model.state_dict()
+        name = next(key for key in state if key.endswith("weight"))
+        key = name if expected is deployed else f"model.{name}"
+        assert torch.equal(state[name], expected[key])
+    assert [note.split(" deploys")[0] for note in notes] == [str(tmp_path / "byot")]
+    wanted = scene.Wanted(images=8, only=["heads"])
+    found, page = analyse.analyse([tmp_path / "byot"], tmp_path / "out", wanted, display=Silent())
+    assert [score.name for score in found.portraits[0].heads] == ["exit 1", "exit 2", "last step"]
+    assert "“last step” is the one that heads read" in page.read_text()
 
 
 def test_a_teacher_and_heads_are_found_again(runs, tmp_path):
@@ -255,6 +302,25 @@ def test_classes_are_spread_evenly_unless_chosen():
     assert scene.choose(["1"], ["1", "0"], Path()) == [0]  # a name counts before a number
 
 
+def test_chosen_classes_without_an_image_are_a_mistake_whatever_is_wanted(runs):
+    trained = reopen(runs / "plain")
+    others = trained.data.test.take((trained.data.test.targets != 3).nonzero()[:, 0])
+    trained = replace(trained, data=replace(trained.data, test=others))
+    with pytest.raises(ValueError, match="--split test has no image of the chosen classes"):
+        scene.arranged(trained, scene.Wanted(classes=["3"], only=["confusion"]))
+
+
+def test_what_is_missing_is_told(runs, tmp_path, monkeypatch):
+    """Few images for a similarity, many classes for a matrix."""
+    monkeypatch.setattr(matrices, "MOST", 9)
+    wanted = scene.Wanted(images=3, only=["similarity", "confusion"])
+    pair = [runs / "plain", runs / "mixup"]
+    found, _ = analyse.analyse(pair, tmp_path / "out", wanted, display=Silent())
+    assert [sentence.split(":")[0] for sentence in found.left_out] == ["confusion", "similarity"]
+    assert "4 images or more" in found.left_out[1]
+    assert (tmp_path / "out" / "figures" / "confusion.png").is_file()
+
+
 def test_draws_are_the_same_and_all_where_there_are_few():
     rows = torch.arange(5, 105)
     first = scene.draw(rows, 10)
@@ -262,6 +328,22 @@ def test_draws_are_the_same_and_all_where_there_are_few():
     assert len(set(first.tolist())) == 10
     assert first.tolist() == sorted(first.tolist())
     assert torch.equal(scene.draw(rows, 1000), rows)
+
+
+def test_similarity_is_of_batches_of_all_classes_however_images_are_listed(runs, monkeypatch):
+    """A batch of one class or two would tell how alike classes are, not how alike images."""
+    every = []
+    for name in ("plain", "again"):
+        trained = reopen(runs / name)
+        listed = trained.data.test.take(trained.data.test.targets.argsort())
+        trained = replace(trained, data=replace(trained.data, test=listed))
+        every.append(sitters.Sitter(name, Run.read(runs / name), trained, trained.method()))
+    seen = []
+    monkeypatch.setattr(analyse, "similarities", lambda _, __, batches: seen.extend(batches) or [])
+    shown = scene.arranged(every[0].trained, scene.Wanted())
+    analyse._alike(every, shown, Silent())
+    assert sum(len(batch.targets) for batch in seen) == len(shown.drawn) > analyse.SIMILAR
+    assert all(len(batch.targets.unique()) == 10 for batch in seen)
 
 
 def test_labels_tell_all_runs_apart(make_run):

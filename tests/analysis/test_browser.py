@@ -244,8 +244,14 @@ def test_a_number_leads_to_its_file_and_key(visit, pages):
         assert float(cell.get_attribute("data-value")) == score
     page.keyboard.press("Escape")
     expect(told).to_be_hidden()
-    cell.focus()
+    assert page.locator("[aria-describedby=source]").count() == 0
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    cell.focus()  # which scrolls to it
+    expect(cell).to_be_in_viewport()
+    page.wait_for_timeout(200)
     expect(told).to_contain_text("last row, test/top1")
+    expect(told).to_be_in_viewport()
+    expect(cell).to_have_attribute("aria-describedby", "source")
     page.keyboard.press("ArrowLeft")
     expect(told).to_contain_text("config.toml")
     page.keyboard.press("ArrowUp")

@@ -3,11 +3,15 @@
 import json
 import re
 from dataclasses import replace
+from html import unescape
+from itertools import pairwise
+from string import Formatter
 
 import pytest
 import torch
 from markupsafe import escape
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
 from cohobate.analysis import gallery, matrices, paper, plates, prints
@@ -136,8 +140,12 @@ def test_a_class_has_one_colour_on_all_maps(analysis):
     assert colours[0] == colours[1]
     assert len(set(colours[0])) == 2
     assert maps[0]["data"][1]["x"] == [2.0, 4.0]
-    looks = gallery.dots([str(number) for number in range(40)])
-    assert len(set(looks.values())) == 40
+    looks = [*gallery.dots([str(number) for number in range(42)]).values()]
+    assert len(set(looks)) == 42
+    assert {dot.colour for dot in looks} == {*PALETTE}
+    for one, other in pairwise(looks):
+        assert one.symbol != other.symbol and one.colour != other.colour
+    assert prints.MARKERS.keys() == gallery.SYMBOLS.keys()
 
 
 def test_attacks_are_told_apart_by_their_lines_and_runs_by_colour(analysis):
@@ -193,6 +201,22 @@ def test_every_figure_has_its_place(page):
     assert all(plot["data"] for plot in plots.values())
 
 
+def test_every_figure_tells_where_its_numbers_are(page, analysis):
+    """Where a key of numbers.json is named, it is there."""
+    plots = re.findall(
+        r'<div data-source="([^"]+)">\s*(?:<h3>[^<]*</h3>\s*)?<div id="([^"]+)"', page
+    )
+    assert {id for _, id in plots} == {*drawn(page)}
+    sources = {unescape(source) for source in re.findall(r'data-source="(numbers[^"]+)', page)}
+    assert "numbers.json, portraits[1].looked[0].looks[1].share" in sources
+    assert "numbers.json, similarities[0].values" in sources
+    for source in sources:
+        key = source.partition("\n")[0].removeprefix("numbers.json, ").replace("…", "0")
+        for one in key.partition(",")[0].split(" and "):
+            start = "portraits[0]" if one.startswith(".") else ""
+            Formatter().get_field(f"0.{start}{one}", (analysis,), {})
+
+
 def texts(node, key=""):
     """Every string of a figure that Plotly draws."""
     if isinstance(node, dict):
@@ -237,6 +261,7 @@ def test_confusion_shows_shares_of_rows_and_counts(analysis):
     trace = matrices.confusion(analysis.portraits[0], NAMES).to_dict()["data"][0]
     assert trace["z"] == [[75, 25, 0], [None, None, None], [0, 50, 50]]
     assert trace["text"] == [[3, 1, ""], ["", "", ""], ["", 2, 2]]
+    assert trace["customdata"] == [[3, 1, 0], [0, 0, 0], [0, 2, 2]]  # told under the pointer
     assert trace["x"][0] == trace["y"][0] == "ant"
     many = [f"class {number}" for number in range(30)]
     counts = [[int(a == b) for a in range(30)] for b in range(30)]
@@ -320,6 +345,13 @@ def test_the_pictures_are_files_too(analysis):
     assert [bar.get_width() for bar in bars] == [25, 50]
     texts = [text.get_text() for text in plates.similarity(analysis).axes[0].texts]
     assert texts == ["1.00", "–", "0.25", "0.50"]
+
+
+def test_a_figure_of_very_many_panels_is_written_less_finely():
+    """Matplotlib writes no file of 2^16 pixels or more."""
+    assert paper.dots_per_inch(Figure((9.6, 3.2))) == paper.DOTS_PER_INCH
+    tall = Figure((9.6, 3.2 * 133))
+    assert 64_000 < 3.2 * 133 * paper.dots_per_inch(tall) < 2**16
 
 
 def test_runs_over_two_settings_are_a_grid(make_run, tmp_path):

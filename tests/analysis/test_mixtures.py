@@ -1,4 +1,4 @@
-"""The mixtures that a method saw: mixed again by hand, and put to its heads."""
+"""Mixtures drawn as a method draws them: mixed again by hand, and put to its heads."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from cohobate.analysis.pictures import opened
 from cohobate.core import Batch
 from cohobate.methods import METHODS
 from cohobate.models import Classifier
-from cohobate.modules.mixing import CutMix, Mixup
+from cohobate.modules.mixing import CutMix, ManifoldMixing, Mixup
 
 
 def method(name, **options):
@@ -53,10 +53,16 @@ def test_a_mixture_and_what_heads_say_of_it(images):
 
 def test_a_method_that_mixes_few_images_is_asked_for_mixed_ones(images):
     some = method("supervised")
-    for mixing in (Mixup(alpha=0.4, share=0.1), CutMix(share=0.0, variant="released")):
+    few = (
+        Mixup(alpha=0.4, share=0.1),
+        CutMix(share=0.0, variant="released"),
+        ManifoldMixing(share=0.1),
+    )
+    for mixing in few:
         some.mix = mixing
         drawn = mixtures.drawn(some, images, 0)
         assert all(float(mixture.weight[0]) < 1 for _, mixture in drawn)
+        assert all(mixture.layer is None or not mixture.layer.any() for _, mixture in drawn)
         assert all(mixture.partner[0] == 1 for _, mixture in drawn)
 
 

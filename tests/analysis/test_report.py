@@ -9,7 +9,7 @@ import pytest
 from markupsafe import escape
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures
+from cohobate.analysis import curves, figures
 from cohobate.analysis.comparison import compare
 from cohobate.analysis.report import write_report
 from cohobate.analysis.runs import Run
@@ -114,9 +114,9 @@ def test_a_method_keeps_its_colour_and_its_values(comparison):
     look = figures.styles(comparison)
     assert look["supervised"].colour == figures.GREY
     assert len({style.colour for style in look.values()}) == 3
-    curves = figures.learning_curves(comparison).to_dict()
-    assert curves["layout"]["yaxis"]["title"]["text"] == "validation top-1 (%)"
-    means = [trace for trace in curves["data"] if "name" in trace]
+    found = curves.learning_curves(comparison).to_dict()
+    assert found["layout"]["yaxis"]["title"]["text"] == "validation top-1 (%)"
+    means = [trace for trace in found["data"] if "name" in trace]
     assert [trace["line"]["color"] for trace in means] == [style.colour for style in look.values()]
     assert means[0]["x"] == [1, 2, 3]
     assert means[0]["y"] == pytest.approx([50, 70, 60])
@@ -124,7 +124,7 @@ def test_a_method_keeps_its_colour_and_its_values(comparison):
 
 def test_bands_and_seeds_of_curves_lie_within_their_axis(make_run):
     paths = [make_run(seed=k, top1=top) for k, top in enumerate([(0.1, 0.5, 0.7), (0.3, 0.6, 0.9)])]
-    low, high = figures.learning_curves(compare(paths)).to_dict()["layout"]["yaxis"]["range"]
+    low, high = curves.learning_curves(compare(paths)).to_dict()["layout"]["yaxis"]["range"]
     spread = 100 * np.std([0.1, 0.3], ddof=1)
     assert 0 < low < 20 - spread
     assert 80 + spread < high < 100
@@ -148,7 +148,7 @@ def test_more_methods_than_colours_are_still_told_apart(make_run):
 
 
 def test_a_term_shows_the_methods_that_have_it(comparison):
-    terms = figures.loss_terms(comparison)
+    terms = curves.loss_terms(comparison)
     named = {
         term: len({trace["legendgroup"] for trace in figure.to_dict()["data"]})
         for term, figure in terms.items()
@@ -156,11 +156,37 @@ def test_a_term_shows_the_methods_that_have_it(comparison):
     assert named == {"ce": 3, "<b>": 2}
 
 
-def test_curves_fall_back_to_the_loss_without_validation(make_run):
-    comparison = compare([make_run(), make_run(method="kd", top1=(), losses=("ce", "kd"))])
-    figure = figures.learning_curves(comparison).to_dict()
+def test_curves_fall_back_to_the_loss_where_no_run_has_validation(make_run, tmp_path):
+    comparison = compare([make_run(method="kd", top1=(), losses=("ce", "kd"))])
+    figure = curves.learning_curves(comparison).to_dict()
     assert "training loss" in figure["layout"]["yaxis"]["title"]["text"]
     assert [4.0, 2.0, 1.0] in [trace["y"] for trace in figure["data"]]
+    page = write_report(comparison, tmp_path / "report.html", title="x").read_text()
+    assert "The axis is cut" not in page
+    assert "Without validation images" not in page
+
+
+def test_runs_with_validation_show_it_and_the_others_are_named(make_run, tmp_path):
+    comparison = compare([make_run(), make_run(method="kd", top1=())])
+    figure = curves.learning_curves(comparison).to_dict()
+    assert "validation top-1" in figure["layout"]["yaxis"]["title"]["text"]
+    assert {trace["legendgroup"] for trace in figure["data"]} == {"supervised"}
+    page = write_report(comparison, tmp_path / "report.html", title="x").read_text()
+    assert "The axis is cut to what follows the first quarter of training" in page
+    assert "Without validation images, and so without a curve: kd seed=1." in page
+
+
+def test_a_term_that_one_seed_alone_has_is_drawn_of_that_seed(make_run):
+    """As where the code named it otherwise when the other was trained."""
+    comparison = compare([make_run(seed=1, losses=("ce", "kd")), make_run(seed=2)])
+    found = {
+        term: figure.to_dict()["data"] for term, figure in curves.loss_terms(comparison).items()
+    }
+    assert {term: len(traces) for term, traces in found.items()} == {
+        "ce": 4,
+        "kd": 3,
+    }  # band, mean, seeds
+    assert list(found["kd"][1]["y"]) == [2.0, 1.0, 0.5]
 
 
 def test_differences_have_their_intervals(make_run):

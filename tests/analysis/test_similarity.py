@@ -66,3 +66,4 @@ def test_small_batches_are_left_out_and_a_constant_has_no_similarity():
     found = similarities(networks, [("a", "a"), ("a", "b")], small)  # pyright: ignore[reportArgumentType]
     assert found[0].values == [[pytest.approx(1)]]
     assert found[1].values == [[None]]
+    assert similarities(networks, [("a", "b")], small[2:]) == []  # pyright: ignore[reportArgumentType]

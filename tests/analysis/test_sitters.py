@@ -24,9 +24,28 @@ def test_runs_that_are_not_done_or_there_twice_are_told(make_run):
         f"{twin} is the run of {other} once more, so it has no learning curve",
     ]
     assert compared(sitters(undone))[0] is None
+    broken = make_run("e", test=float("inf"))
+    comparison, (note,) = compared(sitters(broken))
+    assert comparison is None
+    assert "no finished run to compare" in note and "test/top1 is inf" in note
     _, notes = open_runs([one, undone], "test", [])
     assert [note for note in notes if note.startswith(f"{undone} is not done: 3 of 3 epochs")]
     assert not [note for note in notes if note.startswith(f"{one} is not done")]
+
+
+def test_runs_on_other_images_are_not_the_same_run(make_run):
+    """Where a data set lies is no setting: what lies there is told by the images' fingerprints."""
+    right = [True, True, False]
+    one = make_run("a", right=right, environment={"images": {"train": "1" * 8}})
+    tested = make_run("b", right=right, images="fedcba98")
+    trained = make_run("c", right=right, environment={"images": {"train": "2" * 8}})
+    comparison, notes = compared(sitters(one, tested, trained))
+    assert comparison is not None
+    shown = {run.path for run in comparison.runs}
+    assert shown >= {one, tested}
+    assert trained in shown or notes == [
+        f"{trained} differs from {one} in its training images alone, so it has no learning curve"
+    ]
 
 
 def test_a_run_looks_like_its_own_curve_and_like_no_other_run(make_run):

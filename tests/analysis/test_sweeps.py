@@ -47,6 +47,26 @@ def test_heat_map_has_each_score_in_its_place(grid):
         assert (panel.zmin, panel.zmax) == (50, pytest.approx(72.1))  # one scale for all panels
 
 
+def test_teachers_of_other_networks_are_two_columns_though_their_last_names_are_alike(grid):
+    teachers = [f"out/digits/{arch}/supervised/seed0" for arch in ("resnet20", "resnet56")]
+    score = {(t, h): 0.5 + 0.1 * i + 0.01 * h for i, t in enumerate(teachers) for h in (1.0, 4.0)}
+    found = grid([("r8", {"teacher": t, "temperature": h}, s) for (t, h), s in score.items()])
+    (panel,) = sweeps.figures(found)["kd"].data
+    assert list(panel.x) == ["resnet20/supervised/seed0", "resnet56/supervised/seed0"]
+    for heat, line in zip((1.0, 4.0), panel.z, strict=True):
+        assert line == pytest.approx([100 * score[teacher, heat] for teacher in teachers])
+
+
+def test_lists_are_settings_to_sweep_over_too(grid):
+    augments, alphas = {"none": [], "crop, flip": ["crop", "flip"]}, (0.1, 0.2)
+    score = {(name, a): 0.05 * len(name) + a for name in augments for a in alphas}
+    found = grid([("r8", {"augment": augments[n], "alpha": a}, s) for (n, a), s in score.items()])
+    (panel,) = sweeps.figures(found)["kd"].data
+    assert (list(panel.x), list(panel.y)) == (["none", "crop, flip"], ["0.1", "0.2"])
+    for alpha, line in zip(alphas, panel.z, strict=True):
+        assert line == pytest.approx([100 * score[name, alpha] for name in augments])
+
+
 def test_curve_over_one_number(grid):
     found = grid(
         [("r8", {"alpha": a}, s) for a, s in ((0.9, 0.7), (0.1, 0.5), (0.4, 0.6))], seeds=2

@@ -86,12 +86,16 @@ def look(
 def look_up(
     network: Classifier, pyramid: PyramidTeacher, images: Tensor, targets: Tensor
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The same of FRSKD's self-teacher, on its refined maps, which its losses rectify."""
+    """The same of FRSKD's self-teacher, on its refined maps, rectified as its losses and its classifier do.
+
+    That reads the mean of the last one, whose pixels thus have equal shares in its gradient.
+    """
     with torch.enable_grad():
         trace = pyramid(network.trace(images.clone().requires_grad_()).stages)
         score = trace.logits.gather(1, targets[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, trace.stages[-1])
+        (slope,) = torch.autograd.grad(score, trace.embedding)
     maps = [F.relu(features.detach()) for features in trace.stages]
+    gradient = slope[:, :, None, None].expand_as(maps[-1])
     return trace.logits.detach(), list(map(attention, maps)), grad_cam(maps[-1], gradient)
 
 

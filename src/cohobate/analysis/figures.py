@@ -3,18 +3,17 @@
 Plotly reads a little HTML in every text, so whatever a user has named is escaped first.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import cycle
 from math import floor, log10
-from statistics import fmean, stdev
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from cohobate.analysis.comparison import Comparison
-from cohobate.analysis.groups import Group, data_sets
+from cohobate.analysis.groups import data_sets
 
 GREY = "#808080"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -23,9 +22,6 @@ DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot"}
 """What CSS and Plotly call them."""
 FONT = {"family": "system-ui, sans-serif", "size": 13}
 FAINT = "rgba(128,128,128,0.22)"
-
-Value = Callable[[dict[str, Any]], float | None]
-"""A number out of a row of `metrics.jsonl`; None where the row has none."""
 
 
 class Style(NamedTuple):
@@ -192,92 +188,6 @@ def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         if not best or score > best[-1][1]:
             best.append((price, score))
     return best
-
-
-def learning_curves(comparison: Comparison) -> go.Figure:
-    """The validation score over the epochs; the training loss, where a run has no validation split.
-
-    The axis is cut to what happens after the first quarter; Plotly's double click shows the rest.
-    """
-    task = comparison.task
-    name = f"val/{task.score}"
-    if all(name in row for run in comparison.runs for row in run.rows):
-        figure = blank("epoch", f"validation {task.title} (%)")
-        curves(figure, comparison, lambda row: 100 * row[name])
-        traces: Any = figure.data
-        late = [y for trace in traces for x, y in zip(trace.x, trace.y) if x > max(trace.x) // 4]
-        room = 0.05 * (max(late) - min(late)) or 0.5
-        return figure.update_yaxes(range=[min(late) - room, max(late) + room])
-    figure = blank("epoch", "training loss, sum of all terms")
-    return curves(figure, comparison, lambda row: sum(row[name] for name in terms(row)))
-
-
-def loss_terms(comparison: Comparison) -> dict[str, go.Figure]:
-    """A small figure for each loss term, with all the methods that have it."""
-    figures = {}
-    for name in dict.fromkeys(name for run in comparison.runs for name in terms(run.rows[0])):
-        term = name.removeprefix("train/")
-        figure = blank("epoch", "loss", height=250, title=term).update_layout(showlegend=False)
-        figures[term] = curves(figure, comparison, lambda row, name=name: row.get(name))
-    return figures
-
-
-def terms(row: dict[str, Any]) -> list[str]:
-    return [name for name in row if name.startswith("train/")]
-
-
-def curves(figure: go.Figure, comparison: Comparison, value: Value) -> go.Figure:
-    """Adds every group whose rows have the value."""
-    look = styles(comparison)
-    for group in comparison.groups:
-        if value(group.runs[0].rows[0]) is not None:
-            figure.add_traces(curve(group, look[group.label], value))
-    if max(run.epochs for run in comparison.runs) <= 10:
-        figure.update_xaxes(dtick=1)  # there is no half an epoch
-    return figure.update_layout(hoverdistance=100)  # pixels: the ends of a curve lie on the frame
-
-
-def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
-    """A thin line a seed, their mean, and a band of ± sd where there are several."""
-    table = [[value(row) for row in run.rows] for run in group.runs]
-    epochs = [*range(1, group.runs[0].epochs + 1)]
-    mean = [fmean(values) for values in zip(*table)]
-    spread = [stdev(values) if len(values) > 1 else 0.0 for values in zip(*table)]
-    name = escaped(group.label)
-    shared = {"legendgroup": group.label, "mode": "lines" if len(epochs) > 1 else "markers"}
-    band = go.Scatter(
-        x=epochs + epochs[::-1],
-        y=[m + s for m, s in zip(mean, spread)] + [m - s for m, s in zip(mean, spread)][::-1],
-        fill="toself",
-        fillcolor=style.tint(0.14),
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=group.label,
-        mode="lines",
-    )
-    centre = go.Scatter(
-        x=epochs,
-        y=mean,
-        name=wrapped(group.label),
-        line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
-        customdata=[[name, f" ± {s:.2g}" if len(table) > 1 else ""] for s in spread],
-        hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}%{customdata[1]}<extra></extra>",
-        **shared,
-    )
-    seeds = [
-        go.Scatter(
-            x=epochs,
-            y=values,
-            line={"color": style.tint(0.3), "width": 0.75},
-            showlegend=False,
-            customdata=[[escaped(str(run.path))]] * len(epochs),
-            hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}<extra></extra>",
-            **shared,
-        )
-        for run, values in zip(group.runs, table)
-    ]
-    return [band, centre, *seeds]
 
 
 def rows_high(labels: Sequence[str], least: int) -> int:

@@ -10,17 +10,30 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from cohobate.analysis import matrices, precision
-from cohobate.analysis.figures import DASHES, FAINT, FONT, GREY, Style, blank, escaped, wrapped
+from cohobate.analysis.figures import (
+    DASHES,
+    FAINT,
+    FONT,
+    GREY,
+    PALETTE,
+    Style,
+    blank,
+    escaped,
+    wrapped,
+)
 from cohobate.analysis.heads import STUDENT
 from cohobate.analysis.portrait import Analysis, Histogram, Portrait
 
-CLASS_COLOURS = (
-    *("#4E79A7", "#F28E2B", "#E15759", "#76B7B2", "#59A14F"),
-    *("#EDC948", "#B07AA1", "#FF9DA7", "#9C755F", "#BAB0AC"),
-)
-"""Ten that are told apart on white and on black, after Tableau's."""
-SYMBOLS = {"●": "circle", "■": "square", "◆": "diamond", "▲": "triangle-up"}
-"""What a page and Plotly call them."""
+SYMBOLS = {
+    "●": "circle",
+    "■": "square",
+    "◆": "diamond",
+    "▲": "triangle-up",
+    "▼": "triangle-down",
+    "✚": "cross",
+    "★": "star",
+}
+"""What a page and Plotly call them. As many as share no divisor with the colours: so many more looks."""
 
 
 class Dot(NamedTuple):
@@ -31,9 +44,8 @@ class Dot(NamedTuple):
 
 
 def dots(classes: Sequence[str]) -> dict[str, Dot]:
-    """Each class's look: the colours as circles, then the colours as squares, and so on."""
-    every = [Dot(colour, symbol) for symbol in SYMBOLS for colour in CLASS_COLOURS]
-    return dict(zip(classes, cycle(every)))
+    """Each class's look: colour and symbol change from class to class, so that nobody needs both."""
+    return dict(zip(classes, map(Dot, cycle(PALETTE), cycle(SYMBOLS))))
 
 
 def figures(analysis: Analysis) -> dict[str, go.Figure]:
@@ -158,7 +170,7 @@ def histograms(
 
 
 def class_map(portrait: Portrait, classes: Sequence[str]) -> go.Figure:
-    """Where t-SNE puts the images, a colour a class; its axes mean nothing and are not drawn.
+    """Where t-SNE puts the images, a look a class; its axes mean nothing and are not drawn.
 
     A dot carries its class, and its image's place on the page's sheet of thumbnails.
     """

@@ -16,6 +16,8 @@ from cohobate.modules.rotation import ROTATIONS, rotate
 
 STUDENT, SELF_TEACHER, TEACHER = "network", "self-teacher", "teacher"
 """What the network that is deployed is called, and those that teach it."""
+LAST = "last step"
+"""What the network is called whose maps heads read, where an average of its weights is deployed."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,14 @@ def teacher_of(method: Method) -> Classifier | None:
     return network if isinstance(network, Classifier) else None
 
 
+def is_read(method: Method) -> bool:
+    """Whether heads read the maps of the method's network: of no other weights do they know."""
+    return bool(_parts(method))
+
+
 def has_more(method: Method) -> bool:
     """Whether a method has more heads than its network's."""
-    return bool(_parts(method) or len(getattr(method, "peers", ())) or teacher_of(method))
+    return bool(is_read(method) or len(getattr(method, "peers", ())) or teacher_of(method))
 
 
 def traced(method: Method) -> dict[str, Callable[[Tensor], Trace]]:

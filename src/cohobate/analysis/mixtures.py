@@ -1,4 +1,4 @@
-"""The mixtures of images that a method learns from, and what each of its heads says of them."""
+"""Mixtures of images, drawn as those that a method learns from, and what each of its heads says of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from cohobate.analysis.heads import say
 from cohobate.analysis.pictures import picture
 from cohobate.core import Method, Mixture
 from cohobate.data.draws import generator
-from cohobate.modules.mixing import CutMix, Drawn, Mixup
+from cohobate.modules.mixing import CutMix, Drawn, ManifoldMixing, Mixup
 
 PAIRS = 4
 DRAWS = 32
@@ -64,12 +64,15 @@ def pairs(targets: Tensor, seed: int) -> Tensor:
 def drawn(method: Method, images: Tensor, seed: int) -> list[tuple[int, Mixture]]:
     """`PAIRS` mixtures, each of two neighbours among the images, the most even first.
 
-    images: (2N, 3, H, W). A method that mixes a part of its images is asked for mixed ones.
+    images: (2N, 3, H, W). A method that mixes a part of its images is asked for mixed ones, and one
+    that mixes layers for those of the images.
     Gives the place of the first image of each pair, and the mixture of these two rows.
     """
     mixing = method.mix
     if isinstance(mixing, Mixup | CutMix):
         mixing = replace(mixing, share=1.0, variant="paper")
+    elif isinstance(mixing, ManifoldMixing):
+        mixing = replace(mixing, share=1.0, deepest=0)
     elif isinstance(mixing, Drawn):
         mixing = replace(mixing, share=1.0)
     assert mixing is not None, "a method without a mixing has no mixtures"

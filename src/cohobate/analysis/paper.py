@@ -8,6 +8,15 @@ from matplotlib.figure import Figure
 
 from cohobate.analysis.figures import GREY
 
+DOTS_PER_INCH = 160
+TALLEST = 65_000
+"""Pixels that a file's side may have: Matplotlib refuses 2^16 of them."""
+
+
+def dots_per_inch(figure: Figure) -> float:
+    """How fine a figure is written: less so where a side would be too long."""
+    return min(DOTS_PER_INCH, TALLEST / max(figure.get_size_inches()))
+
 
 def grid(
     count: int, columns: int = 3, size: tuple[float, float] = (3.2, 3.2)

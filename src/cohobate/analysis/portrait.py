@@ -63,7 +63,7 @@ class Portrait:
     or cannot be had.
     points: (x, y, class) on the map, of the images of the chosen classes, the class by its place among these.
     heads: of all heads of the method, where it has more than its network's, on the drawn images. looked: where networks look on some images.
-    mixtures: that the method learns from. softness: of the network and its teacher.
+    mixtures: drawn as those that the method learns from. softness: of the network and its teacher.
     """
 
     label: str
@@ -134,6 +134,7 @@ class Analysis:
     sheet: thumbnails of the images on the map, in the order of a portrait's points.
     seen, pictured: of a task whose answers lie all over an image. mark: what the marks in them are
         called. legend: the colours of the pictures.
+    warnings: what the runs do not share, and what else to be wary of, a sentence each.
     left_out: a sentence for everything that is missing, and why.
     """
 
@@ -155,6 +156,7 @@ class Analysis:
     pictured: list[Pictured] = field(default_factory=list)
     mark: str = ""
     legend: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     @property

@@ -10,12 +10,11 @@ from PIL import Image
 from cohobate.analysis import plates
 from cohobate.analysis.figures import DASHES, GREY
 from cohobate.analysis.gallery import dots
-from cohobate.analysis.paper import grid, legend, plain, titled
+from cohobate.analysis.paper import dots_per_inch, grid, legend, plain, titled
 from cohobate.analysis.portrait import Analysis, Histogram
 
-MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^"}
+MARKERS = {"●": "o", "■": "s", "◆": "D", "▲": "^", "▼": "v", "✚": "P", "★": "*"}
 """What a page and Matplotlib call them."""
-DOTS_PER_INCH = 160
 SOFTWARE = "cohobate analyse"
 """What a file of ours names as its maker."""
 
@@ -42,7 +41,7 @@ def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
     drawn |= plates.figures(analysis)
     for name, figure in drawn.items():
         maker = {"Software": SOFTWARE}
-        figure.savefig(folder / f"{name}.png", dpi=DOTS_PER_INCH, metadata=maker)
+        figure.savefig(folder / f"{name}.png", dpi=dots_per_inch(figure), metadata=maker)
     return [folder / f"{name}.png" for name in drawn]
 
 
@@ -127,7 +126,7 @@ def histograms(
 
 
 def maps(analysis: Analysis) -> Figure:
-    """A panel a run: where t-SNE puts the images, a colour a class."""
+    """A panel a run: where t-SNE puts the images, a look a class."""
     figure, panels = grid(len(analysis.portraits), size=(3.4, 3.4))
     for axes, portrait in zip(panels, analysis.portraits):
         for place, (name, dot) in enumerate(dots(analysis.classes).items()):

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from cohobate.analysis import figures, gallery, precision, sweeps, tables
+from cohobate.analysis import curves, figures, gallery, precision, sweeps, tables
 from cohobate.analysis.calibration import BINS
 from cohobate.analysis.comparison import Comparison, percent
 from cohobate.analysis.portrait import Analysis, columns
@@ -48,10 +48,10 @@ def write_report(
         "differences": figures.differences(comparison),
         "scores": figures.scores(comparison),
         "cost": figures.accuracy_and_cost(comparison),
-        "learning-curves": figures.learning_curves(comparison),
+        "learning-curves": curves.learning_curves(comparison),
     }
     drawn = {name: figure for name, figure in drawn.items() if figure}
-    terms = {f"term-{i}": each for i, each in enumerate(figures.loss_terms(comparison).values())}
+    terms = {f"term-{i}": each for i, each in enumerate(curves.loss_terms(comparison).values())}
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
     drawn |= {names[method]: each for method, each in grids.items()}
@@ -68,6 +68,7 @@ def write_report(
         columns=tables.columns(comparison),
         styles=figures.styles(comparison),
         terms=list(terms),
+        bare=curves.without_validation(comparison),
         sweeps=names,
         setup=Setup.of(labelled),
     )
@@ -89,8 +90,8 @@ def write_analysis(
     """
     drawn, terms, grids = gallery.figures(analysis), {}, {}
     if comparison is not None and "curves" in analysis.only:
-        drawn["learning-curves"] = figures.learning_curves(comparison)
-        terms = {f"term-{i}": e for i, e in enumerate(figures.loss_terms(comparison).values())}
+        drawn["learning-curves"] = curves.learning_curves(comparison)
+        terms = {f"term-{i}": e for i, e in enumerate(curves.loss_terms(comparison).values())}
         grids = {f"sweep-{i}": e for i, e in enumerate(sweeps.figures(comparison).items())}
     drawn |= terms | {name: figure for name, (_, figure) in grids.items()}
     portraits = analysis.portraits
@@ -114,6 +115,7 @@ def write_analysis(
         most=log(max(1, len(analysis.names))),
         curves={} if comparison is None else figures.styles(comparison),
         terms=list(terms),
+        bare=[] if comparison is None else curves.without_validation(comparison),
         sweeps={name: method for name, (method, _) in grids.items()},
         setup=Setup.of(runs) if runs else None,
     )

@@ -60,8 +60,9 @@ def similarities(
 
     Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019,
     https://arxiv.org/abs/1905.00414, equation 2; HSIC is the unbiased one, averaged over
-    batches: Nguyen et al., "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021,
-    https://arxiv.org/abs/2010.15327, equations 1 to 3. Batches of fewer than 4 images are left out.
+    batches, which have to be drawn at random: Nguyen et al., "Do Wide and Deep Networks Learn the
+    Same Things?", ICLR 2021, https://arxiv.org/abs/2010.15327, equations 1 to 3. Batches of fewer
+    than 4 images are left out; an empty list where that is all of them.
     """
     sums: dict[tuple[str, str], Tensor] = {}
     wanted = [*pairs, *((name, name) for name in networks)]
@@ -78,6 +79,7 @@ def similarities(
     return [
         Similarity(one, other, _normalised(sums[one, other], sums[one, one], sums[other, other]))
         for one, other in pairs
+        if (one, other) in sums
     ]
 
 

@@ -64,15 +64,19 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure
 
     values: the values of each setting, in the order of axes: across, down, then the panels'.
     """
-    (across, columns), (down, rows), *others = values.items()
-    panels = list(product(*(choices for _, choices in others)))
-    names = [key for key, _ in others]
+    across, down, *others = values
+    columns, rows, *choices = (_ticks(each) for each in values.values())
     places = {_place(group, values): row for group, row in points}
+    panels = list(product(*(range(len(each)) for each in choices)))
     cells = [
-        [[places[(column, row, *panel)] for column in columns] for row in rows] for panel in panels
+        [[places[(x, y, *panel)] for x, _ in enumerate(columns)] for y, _ in enumerate(rows)]
+        for panel in panels
     ]
     scores = [100 * row.score for _, row in points]
-    titles = ["  ".join(f"{_last(k)} = {_short(v)}" for k, v in zip(names, p)) for p in panels]
+    titles = [
+        "  ".join(f"{_last(k)} = {those[at]}" for k, those, at in zip(others, choices, panel))
+        for panel in panels
+    ]
     high = len(panels) * (TITLE + LINE * len(rows))
     figure = make_subplots(
         rows=len(panels),
@@ -84,8 +88,8 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure
     for number, table in enumerate(cells, start=1):
         figure.add_heatmap(
             z=[[100 * cell.score for cell in line] for line in table],
-            x=[_short(value) for value in columns],
-            y=[_short(value) for value in rows],
+            x=columns,
+            y=rows,
             text=[[_cell(cell) for cell in line] for line in table],
             texttemplate="%{text}",
             hovertext=[[escaped(cell.label) for cell in line] for line in table],
@@ -128,8 +132,9 @@ def _natural(value: Any) -> list[Any]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
-def _place(group: Group, values: dict[str, list[Any]]) -> tuple[Any, ...]:
-    return tuple(group.settings.get(key) for key in values)
+def _place(group: Group, values: dict[str, list[Any]]) -> tuple[int, ...]:
+    """Where in the values of each setting those of a group stand."""
+    return tuple(every.index(group.settings.get(key)) for key, every in values.items())
 
 
 def _is_number(value: Any) -> bool:
@@ -145,7 +150,12 @@ def _last(key: str) -> str:
     return escaped(key.split(".")[-1])
 
 
-def _short(value: Any) -> str:
-    """A value as a tick: a run file or folder by its last two names."""
-    text = shown(value)
-    return escaped("/".join(PurePath(text).parts[-2:]).removesuffix(".toml"))
+def _ticks(values: Sequence[Any]) -> list[str]:
+    """Values as ticks: run files and folders by their last two names, or by as many as tell them apart."""
+    texts = [shown(value) or "none" for value in values]
+    paths = [PurePath(text.removesuffix(".toml")).parts for text in texts]
+    for count in range(2, max(2, *map(len, paths)) + 1):
+        names = [str(PurePath(*path[-count:])) for path in paths]
+        if len(set(names)) == len(names):
+            return [*map(escaped, names)]
+    return [*map(escaped, texts)]

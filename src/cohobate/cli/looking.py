@@ -105,6 +105,8 @@ def analyse(
     rows = [(p.label, *(column.show(p) for column in shown)) for p in found.portraits]
     if rows:
         show(["run", *(column.heading for column in shown)], rows)
+    for sentence in found.warnings:
+        print(f"warning: {sentence}")
     for sentence in found.left_out:
         print(f"left out: {sentence}")
     print(f"figures and details: {page}")

@@ -61,21 +61,30 @@ for (const id of peek ? Object.keys(figures).filter((name) => name.startsWith("m
 
 // Where a number comes from: told under the pointer, the finger or the focus.
 const source = document.getElementById("source");
+const hush = () => {
+  source.hidden = true;
+  document.querySelector("[aria-describedby=source]")?.removeAttribute("aria-describedby");
+};
 const tell = ({ target }) => {
   if (source.contains(target)) return; // so that it can be copied
+  hush();
   const place = target.closest("[data-source]");
-  source.hidden = !place;
   if (!place) return;
+  source.hidden = false;
   source.textContent = place.dataset.source;
   place.setAttribute("aria-describedby", source.id);
   const { left, top, bottom } = place.getBoundingClientRect();
   const { offsetWidth, offsetHeight } = source;
   const below = bottom + offsetHeight < innerHeight;
   source.style.left = `${Math.max(8, Math.min(left, document.documentElement.clientWidth - offsetWidth - 8))}px`;
-  source.style.top = `${below ? bottom : top - offsetHeight}px`;
+  source.style.top = `${below ? bottom : Math.max(8, top - offsetHeight)}px`;
 };
 for (const event of ["mouseover", "focusin", "click"]) document.addEventListener(event, tell);
-document.addEventListener("scroll", () => (source.hidden = true), true);
+document.addEventListener("scroll", () => {
+  const place = document.querySelector("[aria-describedby=source]");
+  hush();
+  if (place && place === document.activeElement) tell({ target: place }); // whose focus may have scrolled
+}, true);
 
 // A table is one stop of the tab key; the arrow keys lead from cell to cell.
 const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
@@ -95,5 +104,5 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 document.addEventListener("keydown", ({ key }) => {
-  if (key === "Escape") source.hidden = true;
+  if (key === "Escape") hush();
 });
