@@ -60,3 +60,9 @@ def test_a_stage_of_a_seed_of_its_own_parts_no_row(make_run):
     ]
     (row,) = compare(runs).rows
     assert row.seeds == 2
+
+
+def test_two_runs_of_one_seed_on_other_training_images_are_not_called_the_same(make_run):
+    paths = [make_run(mark, environment={"images": {"train": mark * 32}}) for mark in "ab"]
+    with pytest.raises(ValueError, match="one seed and of the same settings on other training"):
+        compare(paths)

@@ -63,10 +63,19 @@ def group(runs: Iterable[Run]) -> list[Group]:
         seeds: dict[int, Run] = {}
         for run in together:
             if (twin := seeds.setdefault(run.seed, run)) is not run:
-                raise ValueError(
-                    f"{twin.path} and {run.path} are the same run twice: give one of them"
-                )
+                raise ValueError(f"{twin.path} and {run.path} are {_twins(twin, run)}")
     return [Group(label(own, every), own, together) for own, together in found]
+
+
+def _twins(one: Run, other: Run) -> str:
+    """What is wrong with two runs of one seed in a group."""
+    ours, theirs = (run.images.get("train") for run in (one, other))
+    if None in (ours, theirs) or ours == theirs:
+        return "the same run twice: give one of them"
+    return (
+        "runs of one seed and of the same settings on other training images, which the settings do not"
+        " tell: give one of them"
+    )
 
 
 def _by_images(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
