@@ -142,7 +142,7 @@ def test_other_data_is_served_at_the_size_of_the_network(taught, evaluated, tmp_
     assert evaluated(taught / "moved", "data.size=64", "data.name=digits")["size"] == 64
 
 
-@pytest.mark.parametrize("crop", [1.0, 0.5])
+@pytest.mark.parametrize("crop", [1.15, 1.0, 0.5])
 def test_photographs_are_cut_as_the_network_says(evaluated, tmp_path, crop):
     random = np.random.default_rng(0)
     for number in range(16):
@@ -157,7 +157,7 @@ def test_photographs_are_cut_as_the_network_says(evaluated, tmp_path, crop):
     given = (*settings, "data.workers=0", "--split", "train")
     found = evaluated(tmp_path / "net", *given)
     opened = trained.open_network(str(tmp_path / "net"), settings)
-    batches = EvalLoader(opened.data.train, size=112, batch_size=100, share=crop, workers=0)
+    batches = EvalLoader(opened.data.train, size=112, batch_size=100, share=min(crop, 1), workers=0)
     with torch.no_grad():
         (loss,) = (cross_entropy(opened.network.eval()(b.images), b.targets) for b in batches)
     assert found["scores"]["nll"] == pytest.approx(float(loss), rel=1e-5)
@@ -192,6 +192,23 @@ def test_features_on_another_set(taught, cohobate, evaluated):
     assert [each["shots"] for each in found["digits"]["few"]] == [1, 2]
     for each in found["digits"]["few"]:
         assert {len(draws) for draws in each["top1"].values()} == {2}
+
+
+def test_what_is_to_be_known_of_the_images_is_said_and_kept(taught, cohobate, tmp_path):
+    for number in range(50):
+        folder = tmp_path / "data" / str(number % 10)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 5 * number).save(folder / f"{number}.png")
+    data, on = ("data.name=folder", f"data.root={tmp_path}/data"), f"folder:{tmp_path}/data"
+    options = ("--on", on, "--shots", "1", "--draws", "1", "--out", tmp_path / "out")
+    ran = cohobate("evaluate", taught / "moved", *data, *options)
+    assert ran.code == 0, ran.err
+    notes = json.loads((tmp_path / "out" / "scores.json").read_text())["notes"]
+    cut, doubt, other = notes
+    assert "cut 20% of each class for test" in cut
+    assert doubt.startswith("warning: these are not the test images that")
+    assert other == f"--on {on}: {cut}"
+    assert [line for line in ran.out.splitlines() if line in notes] == notes
 
 
 def test_robustness_looks_at_some_of_the_images(taught, cohobate, tmp_path):

@@ -16,6 +16,7 @@ from cohobate import catalogue
 from cohobate.analysis import comparison, tables
 from cohobate.analysis.groups import methods
 from cohobate.analysis.runs import Run
+from cohobate.data.loader import looked_at
 from cohobate.display import number
 from cohobate.methods import find_method
 
@@ -136,7 +137,7 @@ def write(
         size=network.size,
         side=side,
         outputs=outputs,
-        crop=f"{100 * known.get('crop_pct', 1):g} %",
+        crop=f"{100 * looked_at(known):g} %",
         mean=[round(value, 4) for value in mean],
         std=[round(value, 4) for value in std],
         classes=[text(name) for name in known.get("label_names") or ()],
