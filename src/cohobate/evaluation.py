@@ -119,12 +119,13 @@ def evaluate(
     teacher = _teacher(trained, wanted.teacher)
     others = {name: strangers(name, split, trained.data.size) for name in wanted.ood}
     on = {name: prepared(name, trained.network, wanted.shots) for name in wanted.on}
-    told = [f"--ood {name}: {note}" for name, data in others.items() for note in data.notes]
-    told += [f"--on {name}: {note}" for name, other in on.items() for note in other.data.notes]
-    notes += _told(told, display)
     corrupted = wanted.corrupted and Corrupted(
         wanted.corrupted, trained.data.classes, trained.data.size
     )
+    told = [f"--ood {name}: {note}" for name, data in others.items() for note in data.notes]
+    told += [f"--on {name}: {note}" for name, other in on.items() for note in other.data.notes]
+    told += corrupted.notes if corrupted else []
+    notes += _told(told, display)
     stand = Stand(trained, display)
     targets, logits = split.targets, stand.logits(wanted.split, split)
     return Evaluation(
