@@ -45,10 +45,10 @@ Row = tuple[list[str], list[str]]
 
 
 def row(run: Run, table: Path | None) -> Row:
-    """What a run scored at its last epoch; or the row of its kind in a comparison, over all seeds.
+    """What a run scored at its last epoch; or the row of a comparison that it is in, over all seeds.
 
     table: the folder of a comparison, whose `comparison.json` names its runs.
-    Raises ValueError where the run has not finished, or the comparison has no row for it.
+    Raises ValueError where the run has not finished, or is in no row of the comparison.
     """
     if not run.finished:
         raise ValueError(
@@ -60,9 +60,16 @@ def row(run: Run, table: Path | None) -> Row:
     found = comparison.compare(_compared(table))
     columns = tables.columns(found)
     for group, cells in zip(found.groups, tables.cells(found, columns)):
-        if group.settings == run.settings:
+        if any(_same(run, other) for other in group.runs):
             return tables.headings(columns), cells
-    raise ValueError(f"--table {table} compares other runs than {run.path}: their settings differ")
+    raise ValueError(
+        f"--table {table} compares other runs than {run.path}: give a comparison that it is part of"
+    )
+
+
+def _same(run: Run, other: Run) -> bool:
+    """Whether two folders hold the same run: they are one, or copies, to the seconds of every epoch."""
+    return run.path.resolve() == other.path.resolve() or run.rows == other.rows
 
 
 def _compared(table: Path) -> list[Path]:
