@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from safetensors.torch import load_file
 from sklearn import metrics
 from torch.nn.functional import cross_entropy
 
-from cohobate import build, config, trained
+from cohobate import build, config, evaluation, trained
+from cohobate.analysis.scoring import ClassScores
 from cohobate.data.loader import EvalLoader
 from cohobate.models import Classifier
 from cohobate.weights import load_network
@@ -86,6 +88,20 @@ def test_the_tables_of_classes(taught, cohobate, tmp_path):
     np.fill_diagonal(counts, 0)
     a, b = np.unravel_index(counts.argmax(), counts.shape)
     assert f"most confused: {a} → {b} ({counts.max()})" in ran.out
+
+
+def test_tables_of_another_evaluation_go_where_there_are_none(tmp_path):
+    scores = ClassScores("0", 1, 1.0, 1.0, 1.0)
+    facts = {"network": "", "data": "", "split": "test", "images": 1, "size": 8, "fingerprint": ""}
+    of_classes = evaluation.Evaluation(
+        **facts, notes=[], environment={}, scores={}, classes=[scores], confusion=[[1]]
+    )
+    written = evaluation.write(of_classes, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*written}
+    assert written == ["scores.json", "per_class.csv", "confusion.csv"]
+    of_masks = replace(of_classes, classes=[], confusion=[])
+    assert evaluation.write(of_masks, tmp_path) == ["scores.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
 
 def test_the_same_network_from_every_form(taught, evaluated, tmp_path, monkeypatch):

@@ -31,6 +31,9 @@ from cohobate.stand import Stand
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
 
+TABLES = ("per_class.csv", "confusion.csv")
+"""What is written besides the scores, where images are of a class."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -265,7 +268,7 @@ def _assumed(source: str, trained: Trained, overrides: Sequence[str]) -> list[st
 def write(found: Evaluation, out: Path) -> list[str]:
     """Writes `scores.json` to a folder; where images are of a class, `per_class.csv` and `confusion.csv`.
 
-    Returns the names of the files.
+    Where they are not, such tables of another evaluation go. Returns the names of the files.
     """
     out.mkdir(parents=True, exist_ok=True)
     table = asdict(found)
@@ -273,12 +276,14 @@ def write(found: Evaluation, out: Path) -> list[str]:
     text = json.dumps(table, indent=1, allow_nan=False)
     (out / "scores.json").write_text(text + "\n", encoding="utf-8")
     if not classes:
+        for name in TABLES:
+            (out / name).unlink(missing_ok=True)  # of another evaluation
         return ["scores.json"]
-    _write_csv(out / "per_class.csv", [list(classes[0]), *(each.values() for each in classes)])
     names = [each["name"] for each in classes]
     rows = [[name, *counts] for name, counts in zip(names, confusion)]
-    _write_csv(out / "confusion.csv", [["true \\ predicted", *names], *rows])
-    return ["scores.json", "per_class.csv", "confusion.csv"]
+    _write_csv(out / TABLES[0], [list(classes[0]), *(each.values() for each in classes)])
+    _write_csv(out / TABLES[1], [["true \\ predicted", *names], *rows])
+    return ["scores.json", *TABLES]
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
