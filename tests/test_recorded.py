@@ -25,7 +25,7 @@ def files(*names: str) -> Split:
 @pytest.fixture
 def run(tmp_path):
     found = RunDir(tmp_path / "run")
-    record_data(found, Data(files("1", "2", "3"), files("4", "5")))  # pyright: ignore[reportArgumentType]
+    record_data(found, Data(files("1", "2", "3"), files("4", "5")))
     return found
 
 
@@ -46,7 +46,7 @@ def test_images_without_names_may_have_been_learnt(run, tmp_path):
     (said,) = doubts(run, "test", images[0])
     assert said.startswith("warning: these are not the test images that")
     nameless = RunDir(tmp_path / "nameless")
-    record_data(nameless, Data(*images[:2]))  # pyright: ignore[reportArgumentType]
+    record_data(nameless, Data(*images[:2]))
     assert doubts(nameless, "test", images[1]) == []
     assert doubts(nameless, "test", images[2]) == [said.replace(str(run.path), str(nameless.path))]
     assert len(doubts(nameless, "test", files("1"))) == 1
