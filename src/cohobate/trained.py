@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -60,10 +60,11 @@ class Trained:
         """
         if not self.run.splits.is_file():
             return [*self.data.notes]
-        begun = replace(self, data=self.as_begun())
-        return [*self.data.notes, *doubts(self.run, name, begun.split(name))]
+        split = replace(self, data=self.begun).split(name)
+        return [*self.data.notes, *doubts(self.run, name, split)]
 
-    def as_begun(self) -> ImageSet:
+    @cached_property
+    def begun(self) -> ImageSet:
         """The data at the size that the network was trained at, as which a run's record knows it."""
         if self.data.size == self.network.size:
             return self.data
@@ -120,7 +121,7 @@ def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     check_classes(str(run.path), network, data)
     found = Trained(run, config, network, data)
     if own:
-        check_data(run, found.as_begun())
+        check_data(run, found.begun)
     return found
 
 
