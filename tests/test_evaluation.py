@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from safetensors.torch import load_file
 from sklearn import metrics
 from torch.nn.functional import cross_entropy
 
-from cohobate import build, config, trained
+from cohobate import build, config, evaluation, trained
+from cohobate.analysis.scoring import ClassScores
 from cohobate.data.loader import EvalLoader
 from cohobate.models import Classifier
 from cohobate.weights import load_network
@@ -88,6 +90,20 @@ def test_the_tables_of_classes(taught, cohobate, tmp_path):
     assert f"most confused: {a} → {b} ({counts.max()})" in ran.out
 
 
+def test_tables_of_another_evaluation_go_where_there_are_none(tmp_path):
+    scores = ClassScores("0", 1, 1.0, 1.0, 1.0)
+    facts = {"network": "", "data": "", "split": "test", "images": 1, "size": 8, "fingerprint": ""}
+    of_classes = evaluation.Evaluation(
+        **facts, notes=[], environment={}, scores={}, classes=[scores], confusion=[[1]]
+    )
+    written = evaluation.write(of_classes, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*written}
+    assert written == ["scores.json", "per_class.csv", "confusion.csv"]
+    of_masks = replace(of_classes, classes=[], confusion=[])
+    assert evaluation.write(of_masks, tmp_path) == ["scores.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+
+
 def test_the_same_network_from_every_form(taught, evaluated, tmp_path, monkeypatch):
     expected = evaluated(taught / "moved")["scores"]
     folder = tmp_path / "timm"
@@ -142,7 +158,7 @@ def test_other_data_is_served_at_the_size_of_the_network(taught, evaluated, tmp_
     assert evaluated(taught / "moved", "data.size=64", "data.name=digits")["size"] == 64
 
 
-@pytest.mark.parametrize("crop", [1.0, 0.5])
+@pytest.mark.parametrize("crop", [1.15, 1.0, 0.5])
 def test_photographs_are_cut_as_the_network_says(evaluated, tmp_path, crop):
     random = np.random.default_rng(0)
     for number in range(16):
@@ -157,7 +173,7 @@ def test_photographs_are_cut_as_the_network_says(evaluated, tmp_path, crop):
     given = (*settings, "data.workers=0", "--split", "train")
     found = evaluated(tmp_path / "net", *given)
     opened = trained.open_network(str(tmp_path / "net"), settings)
-    batches = EvalLoader(opened.data.train, size=112, batch_size=100, share=crop, workers=0)
+    batches = EvalLoader(opened.data.train, size=112, batch_size=100, share=min(crop, 1), workers=0)
     with torch.no_grad():
         (loss,) = (cross_entropy(opened.network.eval()(b.images), b.targets) for b in batches)
     assert found["scores"]["nll"] == pytest.approx(float(loss), rel=1e-5)
@@ -192,6 +208,23 @@ def test_features_on_another_set(taught, cohobate, evaluated):
     assert [each["shots"] for each in found["digits"]["few"]] == [1, 2]
     for each in found["digits"]["few"]:
         assert {len(draws) for draws in each["top1"].values()} == {2}
+
+
+def test_what_is_to_be_known_of_the_images_is_said_and_kept(taught, cohobate, tmp_path):
+    for number in range(50):
+        folder = tmp_path / "data" / str(number % 10)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 5 * number).save(folder / f"{number}.png")
+    data, on = ("data.name=folder", f"data.root={tmp_path}/data"), f"folder:{tmp_path}/data"
+    options = ("--on", on, "--shots", "1", "--draws", "1", "--out", tmp_path / "out")
+    ran = cohobate("evaluate", taught / "moved", *data, *options)
+    assert ran.code == 0, ran.err
+    notes = json.loads((tmp_path / "out" / "scores.json").read_text())["notes"]
+    cut, doubt, other = notes
+    assert "cut 20% of each class for test" in cut
+    assert doubt.startswith("warning: these are not the test images that")
+    assert other == f"--on {on}: {cut}"
+    assert [line for line in ran.out.splitlines() if line in notes] == notes
 
 
 def test_robustness_looks_at_some_of_the_images(taught, cohobate, tmp_path):

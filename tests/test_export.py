@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from math import isnan
 
 import pytest
 import timm
@@ -12,6 +13,8 @@ from huggingface_hub import ModelCard
 
 from cohobate import Classifier, fast
 from cohobate import export as program
+from cohobate.analysis.runs import Run
+from cohobate.card import row as row_of
 from cohobate.weights import load_network, save_network
 from test_readme import blocks
 
@@ -145,7 +148,9 @@ def test_the_card_holds_the_row_of_a_comparison(run, cohobate, tmp_path):
     cells = [cell for cell in row.split(" | ") if "±" in cell or "%" in cell]
     assert cells
     assert [cell for cell in cells if cell not in card] == []
-    other = run("optim.lr=0.01", name="other")
+    copy = shutil.copytree(mine, tmp_path / "copy")
+    assert row_of(Run.read(copy), tmp_path / "study") == row_of(Run.read(mine), tmp_path / "study")
+    other = run("method.name=label_smoothing", "seed=2", name="other")
     given = ("--format", "torch-export", "--table")
     ran = cohobate("export", other, *given, tmp_path / "study")
     assert ran.code == 2
@@ -191,6 +196,23 @@ def test_a_file_that_says_something_else_is_not_written(run, cohobate, monkeypat
     assert ran.code == 2
     assert "says other logits than PyTorch: they differ by 1.0e-02" in ran.err
     assert [*(tmp_path / "out").iterdir()] == []
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_no_number_in_any_output_is_farther_than_allowed(lost):
+    class Two:
+        size = 4
+
+        def __call__(self, images):
+            return [images, 2 * images]
+
+    def other(images):
+        answers = [1.5 * images, 2 * images]
+        answers[lost] = answers[lost] * float("nan")
+        return answers
+
+    difference, _ = program.compare(Two(), other, [2])
+    assert isnan(difference)
 
 
 def test_what_is_not_installed_is_said_with_what_installs_it(run, cohobate, monkeypatch):

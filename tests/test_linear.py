@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
-from cohobate.linear import linear, nearest
+from cohobate.config import DataConfig, RunConfig
+from cohobate.data.splits import Split
+from cohobate.linear import features, linear, nearest
 from cohobate.models import Classifier
 
 
@@ -52,6 +55,20 @@ def test_a_checkpoint_of_timm(cohobate, tmp_path, other):
     ran = cohobate("transfer", "linear", tmp_path / "net", *other, "optim.epochs=1", "data.size=32")
     assert ran.code == 0, ran.err
     assert "npz" in ran.out
+
+
+def test_photographs_are_cut_as_the_network_is_used_to(tmp_path):
+    """The border is white, and the network looks at what lies well within it."""
+    network = Classifier("cifar_resnet8", 3, size=32)
+    photograph = np.full((200, 200, 3), 255, np.uint8)
+    photograph[40:160, 40:160] = 100
+    Image.fromarray(photograph).save(tmp_path / "one.png")
+    network.net.pretrained_cfg["crop_pct"] = 0.5
+    config, target = RunConfig(data=DataConfig(workers=0)), torch.tensor([0])
+    found, _ = features(network, Split([tmp_path / "one.png"], target), config, 32)
+    grey = torch.full((1, 3, 32, 32), 100, dtype=torch.uint8)
+    expected, _ = features(network, Split(grey, target), config, 32)
+    torch.testing.assert_close(found, expected)
 
 
 def test_neighbours_vote_by_angle():

@@ -298,9 +298,18 @@ def test_a_file_more_is_no_silent_change_of_the_test_set(smoke, cohobate, tmp_pa
     given = ("data.name=folder", f"data.root={tmp_path / 'data'}", "data.batch_size=8")
     assert smoke(tmp_path / "run", *given).code == 0
     Image.fromarray(pixels).save(tmp_path / "data" / "a" / "000.png")
-    for ran in (smoke(tmp_path / "run", *given), cohobate("evaluate", tmp_path / "run")):
+    evaluate = ("evaluate", tmp_path / "run")
+    for ran in (
+        smoke(tmp_path / "run", *given),
+        cohobate(*evaluate),
+        cohobate(*evaluate, "data.skip_bad=true"),
+        cohobate(*evaluate, "data.size=16"),
+    ):
         assert ran.code == 2
         assert "splits.json" in ran.err
+    ran = cohobate(*evaluate, given[1])
+    assert ran.code == 0
+    assert "warning: these are not the test images that" in ran.out
 
 
 DAMAGE = ['{"train": ', "[1]", '{"train": 3}', '{"valid": {"images": 1, "fingerprint": ""}}']

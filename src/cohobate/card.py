@@ -16,6 +16,7 @@ from cohobate import catalogue
 from cohobate.analysis import comparison, tables
 from cohobate.analysis.groups import methods
 from cohobate.analysis.runs import Run
+from cohobate.data.loader import looked_at
 from cohobate.display import number
 from cohobate.methods import find_method
 
@@ -44,10 +45,10 @@ Row = tuple[list[str], list[str]]
 
 
 def row(run: Run, table: Path | None) -> Row:
-    """What a run scored at its last epoch; or the row of its kind in a comparison, over all seeds.
+    """What a run scored at its last epoch; or the row of a comparison that it is in, over all seeds.
 
     table: the folder of a comparison, whose `comparison.json` names its runs.
-    Raises ValueError where the run has not finished, or the comparison has no row for it.
+    Raises ValueError where the run has not finished, or is in no row of the comparison.
     """
     if not run.finished:
         raise ValueError(
@@ -59,9 +60,16 @@ def row(run: Run, table: Path | None) -> Row:
     found = comparison.compare(_compared(table))
     columns = tables.columns(found)
     for group, cells in zip(found.groups, tables.cells(found, columns)):
-        if group.settings == run.settings:
+        if any(_same(run, other) for other in group.runs):
             return tables.headings(columns), cells
-    raise ValueError(f"--table {table} compares other runs than {run.path}: their settings differ")
+    raise ValueError(
+        f"--table {table} compares other runs than {run.path}: give a comparison that it is part of"
+    )
+
+
+def _same(run: Run, other: Run) -> bool:
+    """Whether two folders hold the same run: they are one, or copies, to the seconds of every epoch."""
+    return run.path.resolve() == other.path.resolve() or run.rows == other.rows
 
 
 def _compared(table: Path) -> list[Path]:
@@ -136,7 +144,7 @@ def write(
         size=network.size,
         side=side,
         outputs=outputs,
-        crop=f"{100 * known.get('crop_pct', 1):g} %",
+        crop=f"{100 * looked_at(known):g} %",
         mean=[round(value, 4) for value in mean],
         std=[round(value, 4) for value in std],
         classes=[text(name) for name in known.get("label_names") or ()],

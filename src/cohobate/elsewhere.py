@@ -9,6 +9,7 @@ from cohobate import config as settings
 from cohobate.analysis.few_shot import FewShot, few_shot
 from cohobate.analysis.few_shot import check as check_shots
 from cohobate.config import Override
+from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
 from cohobate.linear import LinearScores
 from cohobate.models import Classifier
@@ -38,8 +39,8 @@ def learnt(network: Classifier, other: linear.Other, shots: Sequence[int], draws
     return OnAnother(linear.scores(found), few)
 
 
-def strangers(name: str, own: Split, size: int) -> Split:
-    """The test images of another data set, as `--ood` names it, at the size of the own. Raises ValueError."""
+def strangers(name: str, own: Split, size: int) -> ImageSet:
+    """Another data set with test images, as `--ood` names it, at the size of the own. Raises ValueError."""
     with _named("--ood", name):
         table = settings.override({"data": {"val": 0, "size": size}}, _settings(name))
         data = build.load_data(settings.parse(table, name))
@@ -47,7 +48,7 @@ def strangers(name: str, own: Split, size: int) -> Split:
             raise ValueError("it has no test split to look at")
         if data.test.fingerprint() == own.fingerprint():
             raise ValueError("it is the network's own data: give another set")
-        return data.test
+        return data
 
 
 def _settings(name: str) -> list[Override]:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from cohobate import build, defaults, fast
+from cohobate import build, defaults
 from cohobate.analysis import ood, scoring, stress
-from cohobate.analysis.embedding import outputs
 from cohobate.analysis.fidelity import Fidelity, fidelity
 from cohobate.analysis.ood import Detection
 from cohobate.analysis.robustness import accuracies
@@ -22,16 +20,19 @@ from cohobate.analysis.scoring import ClassScores
 from cohobate.analysis.stress import Stress
 from cohobate.core import Batch, unknown
 from cohobate.data.corrupted import Corrupted
-from cohobate.data.loader import EVALUATED, EvalLoader
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.elsewhere import OnAnother, learnt, prepared, strangers
-from cohobate.machine import Machine, environment
+from cohobate.machine import environment
 from cohobate.models import Classifier
 from cohobate.scene import draw
 from cohobate.scores import by_name
+from cohobate.stand import Stand
 from cohobate.tasks import TASKS
 from cohobate.trained import Trained, check_classes, named_network, open_network, own_teacher
+
+TABLES = ("per_class.csv", "confusion.csv")
+"""What is written besides the scores, where images are of a class."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Robustness:
 class Evaluation:
     """What was found out about one network on one split; accuracies and other shares in [0, 1].
 
-    size: of the images, in pixels. fingerprint: of the split, as in a run's splits.json. environment:
-    command, versions, machine and precision. corrupted: on all images of a published set.
+    size: of the images, in pixels. fingerprint: of the split, as in a run's splits.json. notes: what
+    was said of the images. environment: command, versions, machine and precision. corrupted: on all
+    images of a published set.
     classes, confusion: of each class, and how many of its images (down) were taken for which (across).
     """
 
@@ -92,6 +94,7 @@ class Evaluation:
     images: int
     size: int
     fingerprint: str
+    notes: list[str]
     environment: dict[str, Any]
     scores: dict[str, float]
     teacher: Fidelity | None = None
@@ -101,38 +104,6 @@ class Evaluation:
     ood: dict[str, dict[str, Detection]] = field(default_factory=dict)
     classes: list[ClassScores] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
-
-
-class Stand:
-    """A network on a device, with the data that it is shown."""
-
-    def __init__(self, trained: Trained, display: Lines):
-        self.trained, self.display = trained, display
-        self.machine = Machine.of(trained.run, trained.config, 1)
-        self.fabric: Fabric = self.machine.launch()
-        self.network = self.ready(trained.network)
-
-    def ready(self, network: Classifier) -> Classifier:
-        """The network, on the device and as fast as it goes there."""
-        fast.prepare(network.to(self.fabric.device))
-        return network.eval()
-
-    def batches(self, what: str, split: Split, **options: Any) -> Iterable[Batch]:
-        """The images of a split, while a person sees how far it is; cut as the network is used to."""
-        config, facts = self.trained.config, self.network.net.pretrained_cfg
-        given = {
-            "size": self.trained.data.size,
-            "batch_size": config.eval.batch_size,
-            "share": facts.get("crop_pct") or EVALUATED,
-            **options,
-        }
-        loader = EvalLoader(split, device=self.fabric.device, workers=config.data.workers, **given)
-        return self.display.track(f"{what}: {len(split):,} images", loader)
-
-    def logits(self, what: str, split: Split, network: Classifier | None = None) -> Tensor:
-        """What the network, or another one, says of a split: (N, C), on the CPU."""
-        seen = outputs(network or self.network, self.batches(what, split), self.fabric.autocast())
-        return seen.logits.cpu()
 
 
 def evaluate(
@@ -145,23 +116,21 @@ def evaluate(
     """
     trained = open_network(source, overrides)
     split, shown = trained.split(wanted.split), defaults.shown(trained.config)
+    notes = _told([*trained.notes(wanted.split), *_assumed(source, trained, overrides)], display)
     if not TASKS[trained.config.task].answers:
-        return _scored(source, trained, wanted, shown, display)
-    if note := _assumed(source, trained, overrides):
-        display.say(note)
+        return _scored(source, trained, wanted, shown, notes, display)
     teacher = _teacher(trained, wanted.teacher)
     others = {name: strangers(name, split, trained.data.size) for name in wanted.ood}
     on = {name: prepared(name, trained.network, wanted.shots) for name in wanted.on}
     corrupted = wanted.corrupted and Corrupted(
         wanted.corrupted, trained.data.classes, trained.data.size
     )
+    told = [f"--ood {name}: {note}" for name, data in others.items() for note in data.notes]
+    told += [f"--on {name}: {note}" for name, other in on.items() for note in other.data.notes]
+    told += corrupted.notes if corrupted else []
+    notes += _told(told, display)
     stand = Stand(trained, display)
     targets, logits = split.targets, stand.logits(wanted.split, split)
-    if lost := int((~logits.isfinite().all(1)).sum()):
-        raise ValueError(
-            f"{source} says of {lost} of {len(split)} images what is no number: its weights are"
-            " damaged, or its training diverged"
-        )
     return Evaluation(
         network=source,
         data=trained.data.name,
@@ -169,13 +138,16 @@ def evaluate(
         images=len(split),
         size=trained.data.size,
         fingerprint=split.fingerprint(),
+        notes=notes,
         environment=environment(stand.machine),
         scores=scoring.scores(logits, targets),
         teacher=_fidelity(stand, teacher, split, logits),
+        ood={
+            name: ood.detect(logits, stand.logits(name, each.test)) for name, each in others.items()
+        },
         robustness=_robustness(stand, split, wanted),
         corrupted=corrupted
         and stress.published(stand.network, corrupted, partial(stand.batches, share=1.0)),
-        ood={name: ood.detect(logits, stand.logits(name, each)) for name, each in others.items()},
         on={
             name: learnt(stand.network, each, wanted.shots, wanted.draws)
             for name, each in on.items()
@@ -185,12 +157,24 @@ def evaluate(
     )
 
 
+def _told(notes: list[str], display: Lines) -> list[str]:
+    """The notes, once a person has been told them."""
+    for note in notes:
+        display.say(note)
+    return notes
+
+
 def _scored(
-    source: str, trained: Trained, wanted: Wanted, shown: dict[str, Any], display: Lines
+    source: str,
+    trained: Trained,
+    wanted: Wanted,
+    shown: dict[str, Any],
+    notes: list[str],
+    display: Lines,
 ) -> Evaluation:
     """The scores alone, of a task whose images are not answered as a whole. Raises ValueError.
 
-    shown: how images are shown to the network, as `defaults.shown` has it.
+    shown: how images are shown to the network, as `defaults.shown` has it. notes: of the evaluation.
     """
     given = {
         name: getattr(wanted, name) for name in ("teacher", "on", "robustness", "corrupted", "ood")
@@ -213,6 +197,7 @@ def _scored(
         images=len(split),
         size=trained.data.size,
         fingerprint=split.fingerprint(),
+        notes=notes,
         environment=environment(stand.machine),
         scores=by_name(
             task.evaluate(stand.network, batches, stand.fabric.autocast(), **shown),
@@ -264,26 +249,26 @@ def _robustness(stand: Stand, split: Split, wanted: Wanted) -> Robustness | None
     )
 
 
-def _assumed(source: str, trained: Trained, overrides: Sequence[str]) -> str:
-    """How images are shown to the network of a checkpoint file, which does not tell; "" where all is given."""
+def _assumed(source: str, trained: Trained, overrides: Sequence[str]) -> list[str]:
+    """How images are shown to the network of a checkpoint file, which does not tell, where not all is given."""
     given = {setting.partition("=")[0].strip() for setting in overrides}
     if not trained.run.path.is_file() or given >= {"data.size", "model.mean", "model.std"}:
-        return ""
+        return []
     mean, std = (
         [round(each, 3) for each in trained.network.get_buffer(name).flatten().tolist()]
         for name in ("mean", "std")
     )
-    return (
+    return [
         f"{source} does not tell how its images were made: {trained.data.size} pixels, mean {mean}"
         f" and standard deviation {std} are taken, unless data.size, model.mean and model.std say"
         " otherwise"
-    )
+    ]
 
 
 def write(found: Evaluation, out: Path) -> list[str]:
     """Writes `scores.json` to a folder; where images are of a class, `per_class.csv` and `confusion.csv`.
 
-    Returns the names of the files.
+    Where they are not, such tables of another evaluation go. Returns the names of the files.
     """
     out.mkdir(parents=True, exist_ok=True)
     table = asdict(found)
@@ -291,12 +276,14 @@ def write(found: Evaluation, out: Path) -> list[str]:
     text = json.dumps(table, indent=1, allow_nan=False)
     (out / "scores.json").write_text(text + "\n", encoding="utf-8")
     if not classes:
+        for name in TABLES:
+            (out / name).unlink(missing_ok=True)  # of another evaluation
         return ["scores.json"]
-    _write_csv(out / "per_class.csv", [list(classes[0]), *(each.values() for each in classes)])
     names = [each["name"] for each in classes]
     rows = [[name, *counts] for name, counts in zip(names, confusion)]
-    _write_csv(out / "confusion.csv", [["true \\ predicted", *names], *rows])
-    return ["scores.json", "per_class.csv", "confusion.csv"]
+    _write_csv(out / TABLES[0], [list(classes[0]), *(each.values() for each in classes)])
+    _write_csv(out / TABLES[1], [["true \\ predicted", *names], *rows])
+    return ["scores.json", *TABLES]
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from math import inf, isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -182,7 +183,8 @@ def compare(
 ) -> tuple[float, float]:
     """The largest difference of two networks' answers to batches of noise, and what is allowed.
 
-    Of several outputs, of that which comes nearest to what is allowed, or goes farthest beyond.
+    Of several outputs, of that which comes nearest to what is allowed, or goes farthest beyond: of one
+    that is no number, before all others.
     """
     found: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for number, size in enumerate(sizes):
@@ -195,7 +197,7 @@ def compare(
             found.setdefault(output, []).append(both)
     ends = (torch.tensor(pairs).amax(0).tolist() for pairs in found.values())
     bounds = [(difference, TOLERANCE * max(1.0, largest)) for difference, largest in ends]
-    return max(bounds, key=lambda pair: pair[0] / pair[1])
+    return max(bounds, key=lambda pair: inf if isnan(pair[0]) else pair[0] / pair[1])
 
 
 def _several(answers: Answers) -> Sequence[Tensor]:

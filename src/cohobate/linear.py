@@ -16,7 +16,7 @@ from cohobate.analysis.embedding import outputs
 from cohobate.config import Override, RunConfig
 from cohobate.data.classification import ImageSet
 from cohobate.data.draws import generator
-from cohobate.data.loader import EvalLoader
+from cohobate.data.loader import EvalLoader, looked_at
 from cohobate.data.splits import Split
 from cohobate.models import Classifier
 from cohobate.optim import Recipe
@@ -76,8 +76,8 @@ def linear(source: str | Path, overrides: Sequence[str]) -> LinearScores:
         trained at; for a checkpoint file, which does not tell it, the data's own.
 
     Differs from the paper: the features are computed once, in eval mode and without augmentation,
-    and shuffled anew every epoch; images are normalised as the network's own training images; and
-    the last epoch counts, not the best on the test set.
+    and shuffled anew every epoch; images are normalised as the network's own training images, and
+    photographs cut as its `crop_pct` says; and the last epoch counts, not the best on the test set.
     Raises ValueError where the source, the settings or the data are not as they should be.
     """
     return scores(opened(Source.of(str(source)), overrides))
@@ -199,6 +199,7 @@ def features(
         batch_size=config.eval.batch_size,
         device=next(network.parameters()).device,
         workers=config.data.workers,
+        share=looked_at(network.net.pretrained_cfg),
     )
     seen = outputs(network, batches)
     return seen.features, seen.targets

@@ -15,9 +15,9 @@ from cohobate.data.classification import ImageSet
 from cohobate.display import Lines
 from cohobate.machine import Machine, environment, free_memory
 from cohobate.modules import Frozen, frozen_keys
+from cohobate.recorded import check_data, record_data
 from cohobate.rundir import RunDir
 from cohobate.tasks import Task
-from cohobate.trained import check_data, record_data
 from cohobate.weights import plain
 
 SAME_MACHINE = (

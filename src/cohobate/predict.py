@@ -20,7 +20,7 @@ from cohobate.config import RunConfig
 from cohobate.core import counted
 from cohobate.data.folder import EXTENSIONS, is_image
 from cohobate.data.images import BadImage, centre, parts, whole
-from cohobate.data.loader import EVALUATED
+from cohobate.data.loader import looked_at
 from cohobate.data.workers import leave_signals, processes
 from cohobate.display import Lines
 from cohobate.machine import Machine
@@ -78,7 +78,7 @@ def predict(
     config, run = _settings(folder, overrides), RunDir(folder)
     fabric = Machine.of(run, config, 1).launch()
     fast.prepare(network.to(fabric.device).eval())
-    share = min(network.net.pretrained_cfg.get("crop_pct") or EVALUATED, 1.0)
+    share = looked_at(network.net.pretrained_cfg)
     rows = torch.arange(len(files)).split(config.eval.batch_size)
     read = _read(Pictures(files, network.size, share), rows, config.data.workers)
     found, faults = list[Prediction](), list[BadImage]()

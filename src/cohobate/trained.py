@@ -1,9 +1,8 @@
 """A network that is trained, opened again: a run's with what it began with, or any other of timm's."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -19,13 +18,17 @@ from cohobate.methods import asked
 from cohobate.models import Classifier
 from cohobate.modules import Frozen, frozen_keys
 from cohobate.modules.memory import check_memories, memory_keys
+from cohobate.recorded import SPLITS, check_data, doubts
 from cohobate.rundir import RunDir
 from cohobate.teachers import TIMM
 from cohobate.weights import load_checkpoint, load_classifier, load_network, load_timm
 
-SPLITS = ("train", "val", "test")
 TAKEN = ("data", "eval", "seed", "deterministic")
 """The settings that a look at a network takes; what it is and how it was trained stays as it is."""
+OTHER = {"data.name", "data.root"}
+"""Those that name other data than the run's own ..."""
+CUTS = {"data.val", "data.fraction", "data.per_class", "data.seed"}
+"""... of which these cut the splits; the own is cut as it was for the training."""
 LOCAL = "local-dir:"
 """What timm writes before a folder that holds a network."""
 
@@ -49,6 +52,24 @@ class Trained:
             choices = ", ".join(each for each in SPLITS if has[each] is not None)
             raise ValueError(f"--split {name}: this data has {choices}")
         return has[name]
+
+    def notes(self, name: str) -> list[str]:
+        """Sentences on how a split came to be, and on images in it that the run may have been trained on.
+
+        Raises ValueError where there is no such split, or the record of the run is damaged.
+        """
+        if not self.run.splits.is_file():
+            return [*self.data.notes]
+        split = replace(self, data=self.begun).split(name)
+        return [*self.data.notes, *doubts(self.run, name, split)]
+
+    @cached_property
+    def begun(self) -> ImageSet:
+        """The data at the size that the network was trained at, as which a run's record knows it."""
+        if self.data.size == self.network.size:
+            return self.data
+        unsized = self.config.data.model_copy(update={"size": None})
+        return _data(self.config.model_copy(update={"data": unsized}), self.network)
 
     def method(self) -> Method:
         """The method with all that it added to the network, as the training left it: heads, teacher, mixing.
@@ -77,23 +98,31 @@ def reopen(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
 
     overrides: settings such as `data.root=…`, for other data of the same classes; `data.name=X` puts
         the defaults in the place of the whole [data] table, cuts for training included.
-    Raises ValueError where the folder holds no trained network, the data is not the run's, or a
-    setting has no effect.
+    Raises ValueError where the folder holds no trained network, the data is not the run's and no other
+    is named, its own would be cut anew, or a setting has no effect.
     """
     run = RunDir(folder)
     if not run.config.is_file():
         raise ValueError(f"{run.path} is no run folder: it holds no config.toml")
     _check_taken(str(run.path), overrides, TAKEN)
+    keys = {setting.partition("=")[0].strip() for setting in overrides}
+    own = not keys & OTHER
+    if own and (cut := keys & CUTS):
+        raise ValueError(
+            f"{run.path} takes no {min(cut)} without data.name or data.root: its own images stay cut as"
+            " they were, or those that it was trained on would be scored"
+        )
     table = settings.read(run.config)
-    if any(setting.partition("=")[0].strip() == "data.name" for setting in overrides):
+    if "data.name" in keys:
         table["data"] = {}
     config = settings.parse(settings.override(table, overrides), str(run.config))
     network = load_network(run.path)
     data = _data(config, network)
     check_classes(str(run.path), network, data)
-    if not any(setting.startswith("data.") for setting in overrides):
-        check_data(run, data)
-    return Trained(run, config, network, data)
+    found = Trained(run, config, network, data)
+    if own:
+        check_data(run, found.begun)
+    return found
 
 
 def open_network(source: str, overrides: Sequence[str] = ()) -> Trained:
@@ -235,33 +264,3 @@ def own_teacher(trained: Trained) -> tuple[str, Classifier] | None:
     if not isinstance(frozen, Frozen):
         return None
     return str(reference), frozen.net.model if isinstance(frozen.net, Method) else frozen.net
-
-
-def record_data(run: RunDir, data: ImageSet) -> dict[str, str]:
-    """Writes which images are in which split, so that a later look sees what has changed.
-
-    Returns the fingerprint of each split.
-    """
-    splits = {name: getattr(data, name) for name in SPLITS}
-    facts = {
-        name: {"images": len(split), "fingerprint": split.fingerprint(), "files": split.names()}
-        for name, split in splits.items()
-        if split is not None
-    }
-    run.write(run.splits, json.dumps(facts, indent=1) + "\n")
-    return {name: str(each["fingerprint"]) for name, each in facts.items()}
-
-
-def check_data(run: RunDir, data: ImageSet) -> None:
-    """Raises ValueError where a split holds other images than when the run began."""
-    for name, facts in run.read(run.splits).items():
-        if name not in SPLITS or not isinstance(facts, dict) or "fingerprint" not in facts:
-            raise ValueError(f"{run.splits} is damaged: {name!r} tells of no images")
-        split = getattr(data, name)
-        if split is None or split.fingerprint() != facts["fingerprint"]:
-            now = 0 if split is None else len(split)
-            raise ValueError(
-                f"the {name} images are not those that {run.path} began with ({facts.get('images')}"
-                f" then, {now} now; {run.splits} lists them): put the data back, or train anew in"
-                " another folder with --out DIR"
-            )

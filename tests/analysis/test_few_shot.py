@@ -75,6 +75,17 @@ def test_mean_and_deviation_are_over_draws(sets):
     assert few_shot(*sets, 1, 1, NAMES).deviation("linear") is None
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dead", [1, 8])
+def test_features_that_never_change_are_learnt_from_all_the_same(sets, dead):
+    """Of a network with dead channels, or with nothing but these: then it says one class of all."""
+    changed = [(features.clone(), targets) for features, targets in sets]
+    for features, _ in changed:
+        features[:, :dead] = 1
+    for name, top1 in few_shot(*changed, 4, 2, NAMES).top1.items():
+        assert dead == 1 or top1 == [pytest.approx(1 / 3)] * 2, name
+
+
 def test_more_shots_than_there_are_name_the_class(sets):
     (features, targets), test = sets
     kept = (targets != 1) | (torch.arange(60) < 12)

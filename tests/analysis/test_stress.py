@@ -111,7 +111,15 @@ def test_the_table_of_corruptions_has_a_row_each():
             changed = CORRUPTIONS[name](batch.images, severity, batch.ids, 3)
             said = changed[:, :, 4, 4].mean(1) > 0.5
             assert top1 == pytest.approx(np.mean(said.numpy() == batch.targets.numpy()))
-    assert found.mean == pytest.approx(np.mean(list(found.top1.values())))
+    assert found.counted == list(CORRUPTIONS)
+    assert found.corruption_error == pytest.approx(1 - np.mean(list(found.top1.values())))
+
+
+def test_what_is_not_of_the_benchmark_is_left_out_of_the_mean():
+    top1 = {"fog": [0.9, 0.5], "saturate": [0.0, 0.0], "snow": [0.6, 0.2]}
+    found = stress.Stress("corruption", ["1", "2"], top1)
+    assert found.counted == ["fog", "snow"]
+    assert found.corruption_error == pytest.approx(0.45)
 
 
 def test_the_table_of_attacks_is_the_sweep():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cohobate.data.corrupted import Corrupted
+from cohobate.data.corrupted import CIFAR, Corrupted
 
 
 @pytest.fixture
@@ -45,6 +45,21 @@ def test_a_severity_is_its_fifth_of_the_array(cifar):
         expected = arrays["fog"][6 * severity - 6 : 6 * severity]
         assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), expected)
         assert split.targets.tolist() == [0, 1, 2, 2, 1, 0]
+
+
+def test_the_classes_of_the_network_are_those_of_cifar_in_their_order(cifar):
+    names = CIFAR[10].split()
+    assert Corrupted(cifar[0], names, 32).notes == []
+    assert Corrupted(cifar[0], [name.title() for name in names], 32).notes == []
+    (said,) = Corrupted(cifar[0], "0123456789", 32).notes
+    assert "its labels are numbers, taken for those of the network's classes" in said
+    with pytest.raises(
+        ValueError, match=r"CIFAR-10, whose number 1 is 'automobile', and .* 'bird'"
+    ):
+        Corrupted(cifar[0], [names[0], *names[2:], "monkey"], 32)
+    hundred = [f"class {number}" for number in range(100)]
+    with pytest.raises(ValueError, match=r"CIFAR-100, whose number 0 is 'apple', and .* 'class 0'"):
+        Corrupted(cifar[0], hundred, 32)
 
 
 def test_images_are_served_at_the_size_of_the_network(cifar):

@@ -9,19 +9,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from cohobate.data.splits import rank
 
-CLASSIFIERS: dict[str, Callable[[], Any]] = {
-    "linear": lambda: LogisticRegression(max_iter=1000),
-    "nearest image": lambda: KNeighborsClassifier(1),
-    "nearest mean": NearestCentroid,
+
+def means(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each class (K, D), and the classes (K,)."""
+    classes = np.unique(labels)
+    return np.stack([features[labels == k].mean(0) for k in classes]), classes
+
+
+CLASSIFIERS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
+    "linear": lambda features, labels: LogisticRegression(max_iter=1000).fit(features, labels),
+    "nearest image": lambda features, labels: KNeighborsClassifier(1).fit(features, labels),
+    "nearest mean": lambda features, labels: KNeighborsClassifier(1).fit(*means(features, labels)),
 }
-"""Of features of length one: logistic regression (Tian et al., ECCV 2020,
-https://arxiv.org/abs/2003.11539), the nearest image's class, and the class whose mean is nearest (Wang
-et al., 2019, https://arxiv.org/abs/1911.04623)."""
+"""What learns features (N, D) of length one and their labels: logistic regression (Tian et al., ECCV
+2020, https://arxiv.org/abs/2003.11539), the nearest image's class, and the class whose mean is nearest
+(Wang et al., 2019, https://arxiv.org/abs/1911.04623)."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,7 @@ def few_shot(
     top1: dict[str, list[float]] = {name: [] for name in CLASSIFIERS}
     for draw in range(draws):
         rows = np.flatnonzero((rank(targets.cpu(), draw) < shots).numpy())
-        for name, make in CLASSIFIERS.items():
-            with np.errstate(invalid="ignore"):  # of one image a class there is no deviation
-                learnt = make().fit(known[rows], labels[rows])
+        for name, learn in CLASSIFIERS.items():
+            learnt = learn(known[rows], labels[rows])
             top1[name].append(float(learnt.score(unknown, expected)))
     return FewShot(shots, top1)

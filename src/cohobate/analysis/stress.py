@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cohobate.analysis.robustness import WAYS, Change, accuracies, occlude, shift, sweep
 from cohobate.core import Batch
-from cohobate.data.corrupted import Corrupted
+from cohobate.data.corrupted import BENCHMARK, Corrupted
 from cohobate.data.corruptions import CORRUPTIONS, SEVERITIES
 from cohobate.data.splits import Split
 
@@ -33,12 +33,17 @@ class Stress:
     top1: dict[str, list[float]]
 
     @property
-    def mean(self) -> float:
-        """Over all rows and levels; of corruptions, one minus this is the mean corruption error.
+    def counted(self) -> list[str]:
+        """Of corruptions, the rows that belong to the benchmark."""
+        return [name for name in self.top1 if name in BENCHMARK]
+
+    @property
+    def corruption_error(self) -> float:
+        """The mean corruption error, over the rows that count and all levels.
 
         It is not divided by AlexNet's errors, as ImageNet-C's own is.
         """
-        return mean(value for row in self.top1.values() for value in row)
+        return 1 - mean(value for name in self.counted for value in self.top1[name])
 
 
 def corruptions(network: nn.Module, batches: Iterable[Batch], seed: int = 0) -> Stress:

@@ -110,14 +110,17 @@ def show_scores(found: Any) -> None:
 
 def show_stress(table: Any) -> None:
     """Top-1 by what was done to the images, at every level."""
+    from cohobate.data.corrupted import BENCHMARK
+
     rows = [
         (name, *(number("", value) for value in (*top1, sum(top1) / len(top1))))
         for name, top1 in table.top1.items()
     ]
     print()
     show([table.what, *table.levels, "mean"], rows)
-    if table.what == "corruption":
-        print(f"mean corruption error: {number('', 1 - table.mean)}")
+    if table.what == "corruption" and table.counted:
+        over = f"{len(table.counted)} of the benchmark's {len(BENCHMARK)} corruptions"
+        print(f"mean corruption error, over {over}: {number('', table.corruption_error)}")
 
 
 def show_features(found: Any) -> None:

@@ -3,6 +3,7 @@
 Hendrycks and Dietterich, ICLR 2019, https://arxiv.org/abs/1903.12261.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +19,37 @@ LAYOUT = (
     "it should hold NAME.npy with labels.npy (CIFAR-10-C, CIFAR-100-C), or NAME/SEVERITY/CLASS/*.JPEG"
     " (ImageNet-C)"
 )
+BENCHMARK = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+"""The corruptions that the mean corruption error is over. The folders hold four more, to choose settings
+on: speckle_noise, gaussian_blur, spatter and saturate."""
+CIFAR = {
+    10: "airplane automobile bird cat deer dog frog horse ship truck",
+    100: """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+    butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach
+    couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster
+    house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket
+    rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+    sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip
+    turtle wardrobe whale willow_tree wolf woman worm
+    """,
+}
+"""The names of the classes whose numbers `labels.npy` holds, by how many there are."""
 
 
 class Corrupted:
-    """A folder of one of the sets; `names` are its corruptions.
+    """A folder of one of the sets; `names` are its corruptions, `notes` what is to be known of its labels.
 
     classes: names of the network's classes, in their order. size: side of the images served.
-    Raises FileNotFoundError where there is no folder, ValueError where it is of another form.
+    Raises FileNotFoundError where there is no folder, ValueError where it is of another form, or of
+    other classes.
     """
 
     def __init__(self, root: Path, classes: Sequence[str], size: int):
@@ -37,6 +62,23 @@ class Corrupted:
         self.names = sorted(arrays if self.labels.is_file() else folders)
         if not self.names:
             raise ValueError(f"--corrupted {root} holds no corruptions: {LAYOUT}")
+        self.notes = self._compare() if self.labels.is_file() else []
+
+    def _compare(self) -> list[str]:
+        """Holds CIFAR's names against those of the classes. A sentence where there are none to compare."""
+        names = CIFAR.get(len(self.classes), "").split()
+        if not names or all(name.isdigit() for name in self.classes):
+            return [
+                f"--corrupted {self.root}: its labels are numbers, taken for those of the network's"
+                " classes"
+            ]
+        for number, (theirs, ours) in enumerate(zip(names, self.classes)):
+            if _letters(theirs) != _letters(ours):
+                raise ValueError(
+                    f"--corrupted {self.root} has the classes of CIFAR-{len(names)}, whose number"
+                    f" {number} is {theirs!r}, and that of the network {ours!r}"
+                )
+        return []
 
     def split(self, name: str, severity: int) -> Split:
         """The test images under a corruption, ready to be served.
@@ -86,6 +128,11 @@ class Corrupted:
             raise ValueError(f"{folder} holds no images: {LAYOUT}")
         targets = torch.tensor([self.classes.index(path.parent.name) for path in paths])
         return Split(stack(paths, self.size) if self.size <= SMALL else paths, targets)
+
+
+def _letters(name: str) -> str:
+    """A class name whatever joins its words: `maple_tree`, `Maple tree`."""
+    return re.sub(r"[\W_]", "", name).casefold()
 
 
 def _load(path: Path) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Batches for training and evaluation, from memory or from files, augmented on the device."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,14 @@ from cohobate.data.workers import Workers
 
 EVALUATED = 7 / 8
 """The share of a photograph's short side that evaluation looks at: 224 of 256 pixels."""
+
+
+def looked_at(facts: Mapping[str, Any]) -> float:
+    """The same share as timm's facts about a network say it (`crop_pct`), of what a photograph has.
+
+    timm pads photographs for the few networks that want more than all of it.
+    """
+    return min(facts.get("crop_pct") or EVALUATED, 1.0)
 
 
 class TrainLoader:
