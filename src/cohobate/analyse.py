@@ -18,7 +18,7 @@ from cohobate.analysis.prints import write_figures
 from cohobate.analysis.report import write_analysis
 from cohobate.analysis.similarity import Similarity, Traced, similarities
 from cohobate.analysis.views import VIEWS
-from cohobate.data.loader import EvalLoader
+from cohobate.data.loader import EvalLoader, looked_at
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.fast import prepare
@@ -69,7 +69,10 @@ def analyse(
         styles=run_styles(sitters, comparison),
         temperatures=list(wanted.temperatures),
         pgd_steps=robustness.STEPS,
-        warnings=comparison.warnings if comparison and len(sitters) > 1 else [],
+        warnings=[
+            *(_doubts(trained, wanted.split) if overrides else []),
+            *(comparison.warnings if comparison and len(sitters) > 1 else []),
+        ],
         left_out=left_out + twins if wanted.wants("curves") else left_out,
     )
     if trained and task in VIEWS:
@@ -92,6 +95,12 @@ def analyse(
         runs=runs,
     )
     return found, page
+
+
+def _doubts(sitters: Sequence[Sitter], split: str) -> list[str]:
+    """What speaks against what networks say of data that overrides name, each sentence once."""
+    told = [note for sitter in sitters for note in _trained(sitter).notes(split)]
+    return [note.removeprefix("warning: ") for note in dict.fromkeys(told)]
 
 
 def _sections(task: str) -> dict[str, str]:
@@ -269,4 +278,5 @@ def _batches(trained: Trained, split: Split, size: int) -> EvalLoader:
         batch_size=size,
         device=next(trained.network.parameters()).device,
         workers=trained.config.data.workers,
+        share=looked_at(trained.network.net.pretrained_cfg),
     )
