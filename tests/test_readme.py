@@ -1,10 +1,7 @@
 """The README is true: its Python runs, its commands parse, its run files and links exist."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import typer.core
 
 from cohobate import METHODS, config, defaults
 from cohobate.cli import app
+from processes import Command, Program
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,19 +44,13 @@ def clone(tmp_path, monkeypatch) -> Path:
 
 def test_python_runs(clone):
     """In the order of the README, after the first run that it asks for."""
-    smoke = ["-m", "cohobate", "train", "runs/smoke/classification.toml", "optim.epochs=1"]
     program = "\n".join(blocks(README, "python"))
     assert program.count("torch.save(") == 1
-    for arguments in (smoke, ["-c", program]):
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=clone,
-            env={**os.environ, "COHOBATE_TRACEBACK": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+    (clone / "program.py").write_text(program, encoding="utf-8")
+    smoke = Command("train", "runs/smoke/classification.toml", "optim.epochs=1", cwd=clone)
+    assert smoke.finish()[0] == 0
+    code, _, err = Program(clone / "program.py", clone).finish()
+    assert code == 0, err
     assert (clone / "resnet18.pt").is_file()
 
 

@@ -54,7 +54,7 @@ def test_methods_of_one_network(train, settings):
 def test_teachers_and_starts_are_run_folders(train):
     assert train("teacher").code == 0
     for name, size in (("kd", 64), ("cwd", 48), ("icsd", 48), ("nfd", 48)):  # the teacher's is 48
-        other = ("model.arch=resnet10t", f"data.size={size}")
+        other = ("model.arch=resnet10t", f"data.size={size}", "data.fraction=0.15")
         ran = train(name, f"method.name={name}", "method.teacher=teacher", *other)
         assert ran.code == 0, (name, ran.err)
     ran = train("later", "init=teacher", "model.freeze=backbone")
@@ -106,7 +106,7 @@ def test_mistakes_are_one_sentence(train):
         (["method.name=frskd_segmentation"], 'set model.decoder="bifpn"'),
         (["model.arch=vit_tiny_patch16_224"], "is no pyramid"),
         (["data.augment=['turn']"], "unknown augmentation in data.augment 'turn'"),
-        (["data.per_class=5"], "data.fraction=0.1"),
+        (["data.per_class=5"], "data.fraction=0.15"),
         (["data.name=digits"], "unknown dataset 'digits'"),
     ):
         ran = train("run", *settings)

@@ -143,7 +143,7 @@ MISTAKES = {
     "no fraction": (["--epsilon", "1/0"], ["--epsilon 1/0", "8/255"]),
     "temperature": (["--temperature", 0], ["--temperature 0", "above 0"]),
     "split": (["--split", "holdout"], ["--split holdout", "train, val, test"]),
-    "no split": (["--split", "val", "data.val=0"], ["--split val", "has train, test"]),
+    "cut": (["--split", "val", "data.val=0"], ["takes no data.val", "stay cut as they were"]),
     "setting": (["data.nmae=digits"], ["nmae", "did you mean 'name'"]),
     "seeds' val": (["again", "--split", "val"], ["other val images", "--split test"]),
     "folder": (["nowhere"], ["nowhere is not a run folder"]),
