@@ -103,7 +103,8 @@ def _machine(config: RunConfig) -> str:
     """What a run takes its time on, and how: processor or GPU, threads, precision."""
     with TemporaryDirectory() as folder:
         facts = environment(Machine.of(RunDir(folder), config, 1))
-    return f"{facts['processor']}, {facts['threads']} threads, {facts['precision']}"
+    own = [facts["precision"]] if config.precision == "auto" else []  # else it is the run's choice
+    return ", ".join([facts["processor"], f"{facts['threads']} threads", *own])
 
 
 def _mark(config: RunConfig) -> str:

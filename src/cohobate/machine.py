@@ -123,7 +123,7 @@ def environment(machine: Machine) -> dict[str, Any]:
 
 
 PACKAGE = Path(__file__).parent
-BESIDE = ("analysis", "cli", "analyse", "bench", "budget", "card", "catalogue", "demo", "downstream", "elsewhere", "evaluation", "explain", "export", "jobs", "linear", "predict", "stopwatch", "study", "transfer")  # fmt: skip
+BESIDE = ("analyse", "analysis", "bench", "budget", "card", "catalogue", "cli", "demo", "downstream", "earlier", "elsewhere", "ending", "evaluation", "explain", "export", "followed", "jobs", "lineage", "linear", "predict", "scene", "sitters", "stand", "stopwatch", "study", "transfer", "viewed")  # fmt: skip
 """Parts of the package, folders and modules, that no training runs through."""
 
 

@@ -30,6 +30,12 @@ def check_data(run: RunDir, data: ImageSet) -> None:
     for name, facts in _recorded(run).items():
         split = getattr(data, name)
         if split is None or split.fingerprint() != facts["fingerprint"]:
+            if split and split.names() and split.names() == facts.get("files"):
+                raise ValueError(
+                    f"the {name} images have the names of those that {run.path} began with, but other"
+                    " sizes, labels or outlines (or cohobate was older then, and did not look at"
+                    " sizes): put the data back, or train anew in another folder with --out DIR"
+                )
             now = 0 if split is None else len(split)
             raise ValueError(
                 f"the {name} images are not those that {run.path} began with ({facts.get('images')}"

@@ -93,7 +93,7 @@ def _method(trained: Trained) -> tuple[Method, list[str]]:
         return Supervised(trained.network).eval(), [reason]
     if not is_read(method):
         method.model = trained.network  # which may be an average of the method's own
-    return method, []
+    return method.eval(), []
 
 
 def _check_same(one: Trained, other: Trained, split: str) -> None:
@@ -133,14 +133,15 @@ def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
     kept: list[Run] = []
     notes = []
     for run in (sitter.run for sitter in sitters if sitter.run.finished):
-        twins = [one for one in kept if (one.settings, one.seed) == (run.settings, run.seed)]
-        if _are_apart([*twins, run]):
+        twin = next((one for one in kept if not _are_apart([one, run])), None)
+        if twin is None:
             kept.append(run)
-        elif run.images == twins[0].images:
-            said = f"{run.path} is the run of {twins[0].path} once more"
-            notes.append(f"{said}, so it has no learning curve")
+        elif twin.trained_like(run):
+            notes.append(
+                f"{run.path} is the run of {twin.path} once more, so it has no learning curve"
+            )
         else:
-            said = f"{run.path} differs from {twins[0].path} in its training images alone"
+            said = f"{run.path} differs from {twin.path} in its training images alone"
             notes.append(f"{said}, so it has no learning curve")
     try:
         return compare(run.path for run in kept) if kept else None, notes

@@ -206,7 +206,8 @@ def imagined(
             built = _open(reference, data, kind, weights=weights).to(device)
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
-    built, _ = blueprint(config, device=device)
+    same = config.data.name == run.data.name  # wherever the run has it
+    built, _ = blueprint(config, data if same else None, device)
     if issubclass(kind, Method):
         _check_kind(reference, config, kind)
     _check_teacher(reference, built.model, data)

@@ -46,8 +46,8 @@ def test_scores_of_other_test_images_are_not_subtracted(make_run, images):
     assert found.findings == []
     (said,) = [said for said in found.warnings if "test images" in said]
     assert said == (
-        "fingerprint of the test images differs: 22222222 in kd; 11111111 in supervised; between"
-        " those there is no difference"
+        "fingerprint of the test images differs: 22222222 in kd; 11111111 in supervised; no"
+        " difference is taken between those rows"
     )
 
 
@@ -66,3 +66,17 @@ def test_two_runs_of_one_seed_on_other_training_images_are_not_called_the_same(m
     paths = [make_run(mark, environment={"images": {"train": mark * 32}}) for mark in "ab"]
     with pytest.raises(ValueError, match="one seed and of the same settings on other training"):
         compare(paths)
+
+
+@pytest.mark.parametrize("marks", ["ab", "ba"])
+def test_the_baseline_is_the_one_on_the_same_training_images(make_run, marks):
+    def given(mark: str) -> dict:
+        return {
+            "config": {"data": {"name": "digits", "seed": 0}},
+            "environment": {"images": {"train": mark * 32, "test": "0" * 32}},
+        }
+
+    runs = [make_run(mark, test=0.5 if mark == "a" else 0.6, **given(mark)) for mark in marks]
+    rows = compare([*runs, make_run(method="kd", test=0.7, **given("b"))]).rows
+    (row,) = [row for row in rows if row.label == "kd"]
+    assert row.difference == pytest.approx(0.1)

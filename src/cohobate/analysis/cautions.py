@@ -52,7 +52,7 @@ def _other_images(groups: list[Group]) -> list[str]:
     for places in tests.values():
         if len({mark for mark, _ in places}) > 1:
             what = "fingerprint of the test images"
-            told.append(difference(what, places) + "; between those there is no difference")
+            told.append(difference(what, places) + "; no difference is taken between those rows")
     by_terms: dict[str, list[tuple[str, Run]]] = {}
     for group in groups:
         for run in group.runs:

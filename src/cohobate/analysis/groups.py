@@ -69,8 +69,7 @@ def group(runs: Iterable[Run]) -> list[Group]:
 
 def _twins(one: Run, other: Run) -> str:
     """What is wrong with two runs of one seed in a group."""
-    ours, theirs = (run.images.get("train") for run in (one, other))
-    if None in (ours, theirs) or ours == theirs:
+    if one.trained_like(other):
         return "the same run twice: give one of them"
     return (
         "runs of one seed and of the same settings on other training images, which the settings do not"
@@ -122,7 +121,17 @@ def baseline_of(own: Group, groups: list[Group]) -> Group | None:
     ]
     if own.is_baseline or not choices:
         return None
-    return min(choices, key=lambda other: len(differing([own.settings, other.settings])))
+    return min(
+        choices,
+        key=lambda other: (_elsewhere(own, other), len(differing([own.settings, other.settings]))),
+    )
+
+
+def _elsewhere(one: Group, other: Group) -> int:
+    """How many seeds are known to have learnt from other images in one group than in the other."""
+    theirs = {run.seed: run for run in other.runs}
+    pairs = [(run, theirs[run.seed]) for run in one.runs if run.seed in theirs]
+    return sum(not run.trained_like(twin) for run, twin in pairs)
 
 
 def data_sets(groups: list[Group]) -> list[str]:

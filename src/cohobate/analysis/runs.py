@@ -81,9 +81,16 @@ class Run:
         test = {"test": self.outcomes.fingerprint} if self.outcomes else {}
         return {**self.environment.get("images", {}), **test}
 
+    def trained_like(self, other: "Run") -> bool:
+        """Whether two runs may have learnt from the same images: unless it is known that not."""
+        return self._shares("train", other)
+
     def tested_like(self, other: "Run") -> bool:
         """Whether two runs may have been scored on the same images: unless it is known that not."""
-        ours, theirs = (run.images.get("test") for run in (self, other))
+        return self._shares("test", other)
+
+    def _shares(self, split: str, other: "Run") -> bool:
+        ours, theirs = (run.images.get(split) for run in (self, other))
         return None in (ours, theirs) or ours == theirs
 
     def values(self, name: str) -> list[float]:

@@ -11,7 +11,7 @@ from cohobate.analysis.cautions import LENGTH
 from cohobate.analysis.comparison import Comparison, Row, ahead, percent, row
 from cohobate.analysis.groups import Group, baseline_of, data_sets, differing, methods
 from cohobate.analysis.runs import shown
-from cohobate.methods import METHODS
+from cohobate.methods import find_method
 
 
 class Point(NamedTuple):
@@ -32,7 +32,8 @@ def tune(comparison: Comparison, keys: Sequence[str]) -> Comparison:
     families: dict[str, list[Point]] = defaultdict(list)
     for point in map(Point, comparison.groups, comparison.rows):
         settings = point.group.settings
-        free = {*keys} - {"data.name"}  # scores on other images are no choice
+        images = {key for key in point.group.terms if key.startswith("data.")}
+        free = {*keys} - images  # scores on other images are no choice
         if comparison.budget or "optim.epochs" in keys:
             free |= lengths(settings)
         fixed = {key: value for key, value in settings.items() if key not in free}
@@ -54,9 +55,11 @@ def tune(comparison: Comparison, keys: Sequence[str]) -> Comparison:
 
 def lengths(settings: dict[str, Any]) -> set[str]:
     """The settings of a run that change with its length."""
-    known = METHODS.get(settings["method.name"])
-    own = {f"method.{name}" for name in known.in_epochs()} if known else set[str]()
-    return {*LENGTH, *own}
+    try:
+        own = find_method(settings["method.name"]).in_epochs()
+    except ValueError:  # it came from outside the package, and is not there any more
+        own = []
+    return {*LENGTH, *(f"method.{name}" for name in own)}
 
 
 def _chooses(points: Sequence[Point]) -> bool:
