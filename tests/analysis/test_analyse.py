@@ -236,6 +236,7 @@ def test_of_averaged_weights_the_deployed_network_is_shown_unless_heads_read_ano
         name = next(key for key in state if key.endswith("weight"))
         key = name if expected is deployed else f"model.{name}"
         assert torch.equal(state[name], expected[key])
+        assert not any(module.training for module in sitter.method.modules())
     assert [note.split(" deploys")[0] for note in notes] == [str(tmp_path / "byot")]
     wanted = scene.Wanted(images=8, only=["heads"])
     found, page = analyse.analyse([tmp_path / "byot"], tmp_path / "out", wanted, display=Silent())
