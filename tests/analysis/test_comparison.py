@@ -50,6 +50,24 @@ def test_options_join_the_label_only_where_they_set_groups_apart(make_run):
     assert {row.label for row in compare(runs).rows} == {"mixskd", "mixskd variant=released", "kd"}
 
 
+def test_options_of_a_mixing_set_only_those_apart_that_mix(make_run):
+    def mixed(alpha: float) -> dict:
+        return {"mix": {"name": "mixup", "alpha": alpha, "per": "batch"}}
+
+    plain, one = make_run("a", "kd"), make_run("b", "kd", config=mixed(0.2))
+    found = compare([make_run(), plain, one])
+    assert {row.label for row in found.rows} == {"supervised", "kd", "kd mix.name=mixup"}
+    assert [said for said in found.warnings if said.startswith("mix.")] == [
+        "mix.name differs: mixup in kd mix.name=mixup; unset in supervised, kd"
+    ]
+    found = compare([plain, one, make_run("c", "kd", config=mixed(0.4))])
+    assert {row.label for row in found.rows} == {
+        "kd",
+        "kd mix.name=mixup mix.alpha=0.2",
+        "kd mix.name=mixup mix.alpha=0.4",
+    }
+
+
 def test_other_settings_are_another_row_with_the_nearest_baseline(make_run):
     slow = {"optim": {"epochs": 3, "lr": 0.01}}
     runs = [

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cohobate.analysis.groups import Group, data_sets, differing
+from cohobate.analysis.groups import Group, data_sets, differing, takes
 from cohobate.analysis.runs import Run, shown
 
 MACHINE = ("cohobate", "code", "torch", "torchvision", "timm", "processor", "devices", "threads", "precision", "compile")  # fmt: skip
@@ -16,12 +16,13 @@ def cautions(groups: list[Group], scaled: bool = False) -> list[str]:
 
     scaled: whether their lengths differ because a budget wants it.
     """
-    settings = [group.settings for group in groups]
-    told = [
-        difference(name, [(group.settings.get(name), group.label) for group in groups])
-        for name in differing(settings)
-        if not name.startswith(("method.", "before.")) and not (scaled and name in LENGTH)
-    ]
+    told = []
+    for name in differing([group.settings for group in groups]):
+        if name.startswith(("method.", "before.")) or (scaled and name in LENGTH):
+            continue
+        places = [(g.settings.get(name), g.label) for g in groups if takes(g.settings, name)]
+        if any(value != places[0][0] for value, _ in places):
+            told.append(difference(name, places))
     if len(sets := data_sets(groups)) > 1:
         told.insert(
             0,

@@ -107,9 +107,14 @@ def label(settings: dict[str, Any], every: list[dict[str, Any]]) -> str:
     apart = [
         f"{key.removeprefix('method.')}={shown(value)}"
         for key, value in settings.items()
-        if any(other.get(key) != value for other in alike)
+        if any(other.get(key) != value for other in alike if takes(other, key))
     ]
     return " ".join([name, *apart])
+
+
+def takes(settings: dict[str, Any], key: str) -> bool:
+    """Whether a setting is one of a run: options of a mixing are of those alone that mix."""
+    return not key.startswith("mix.") or key == "mix.name" or "mix.name" in settings
 
 
 def baseline_of(own: Group, groups: list[Group]) -> Group | None:
