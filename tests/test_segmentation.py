@@ -106,7 +106,7 @@ def test_mistakes_are_one_sentence(train):
         (["method.name=frskd_segmentation"], 'set model.decoder="bifpn"'),
         (["model.arch=vit_tiny_patch16_224"], "is no pyramid"),
         (["data.augment=['turn']"], "unknown augmentation in data.augment 'turn'"),
-        (["data.per_class=5"], "data.fraction=0.15"),
+        (["data.per_class=5"], "data.fraction=0.1"),
         (["data.name=digits"], "unknown dataset 'digits'"),
     ):
         ran = train("run", *settings)

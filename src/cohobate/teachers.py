@@ -206,8 +206,10 @@ def imagined(
             built = _open(reference, data, kind, weights=weights).to(device)
         _check_teacher(reference, built.model if issubclass(kind, Method) else built, data)
         return built
-    same = config.data.name == run.data.name  # wherever the run has it
-    built, _ = blueprint(config, data if same else None, device)
+    if config.data.name == run.data.name:  # it lies where the run has it
+        here = config.data.model_copy(update={"root": run.data.root})
+        config = config.model_copy(update={"data": here})
+    built, _ = blueprint(config, device=device)
     if issubclass(kind, Method):
         _check_kind(reference, config, kind)
     _check_teacher(reference, built.model, data)
