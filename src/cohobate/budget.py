@@ -68,7 +68,7 @@ class _Clock:
         self.kept = self.folder.read(file)
 
     def __call__(self, name: str, config: RunConfig) -> float:
-        mark, here = _mark(config), _machine(config)
+        mark = _mark(config)
         if mark in self.kept:
             return self._of(mark, "seconds_per_epoch", float)
         if not self.measure:
@@ -76,6 +76,7 @@ class _Clock:
                 f"--budget minutes: {self.file} does not say how long {name} takes, and with"
                 " --no-train nothing is measured: leave --no-train away once"
             )
+        here = _machine(config)
         others = {self._of(each, "machine", str) for each in self.kept} - {here}
         if others:
             raise ValueError(

@@ -133,7 +133,8 @@ def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
     kept: list[Run] = []
     notes = []
     for run in (sitter.run for sitter in sitters if sitter.run.finished):
-        twin = next((one for one in kept if not _are_apart([one, run])), None)
+        alike = [one for one in kept if (one.settings, one.seed) == (run.settings, run.seed)]
+        twin = next((one for one in alike if not _are_apart([one, run])), None)
         if twin is None:
             kept.append(run)
         elif twin.trained_like(run):
