@@ -148,6 +148,10 @@ def test_the_card_holds_the_row_of_a_comparison(run, cohobate, tmp_path):
     cells = [cell for cell in row.split(" | ") if "±" in cell or "%" in cell]
     assert cells
     assert [cell for cell in cells if cell not in card] == []
+    assert (
+        "and those of 1 other seed. This one is of seed 1. The difference is to supervised, in points."
+        in card
+    )
     copy = shutil.copytree(mine, tmp_path / "copy")
     assert row_of(Run.read(copy), tmp_path / "study") == row_of(Run.read(mine), tmp_path / "study")
     other = run("method.name=label_smoothing", "seed=2", name="other")

@@ -203,7 +203,9 @@ def test_mlflow_without_a_database_says_where_it_keeps_a_run(monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     begun = loggers.MLflow(RunDir(tmp_path), {"seed": 1})
     begun.end(done=True)
-    assert begun.place.startswith(f"{(tmp_path / 'mlruns').as_uri()} for want of sqlalchemy, run ")
+    assert begun.place.startswith(
+        f"{(tmp_path / 'mlruns').as_uri()} for want of sqlalchemy (read it with MLFLOW_ALLOW_FILE_STORE=true), run "
+    )
     assert [*(tmp_path / "mlruns").glob("*/*/params/seed")]
 
 

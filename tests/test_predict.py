@@ -186,6 +186,7 @@ MISTAKES = {
     "setting": (["{network}", "{photos}", "data.size=3"], "predict takes no setting data.size"),
     "type": (["{network}", "{photos}", "eval.batch_size=a"], "eval.batch_size=a: input should"),
     "folder": (["{network}", "{photos}", "--out", "{empty}"], "is a folder: name a file in it"),
+    "a picture": (["{network}", "{photos}", "--out", "{photos}/a.jpg"], "ends in .csv"),
     "below a file": (["{network}", "{photos}", "--out", "{photos}/a.jpg/p"], "cannot be written"),
 }
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cohobate import viewed
 from cohobate.analysis import attention, embedding, matrices, mixtures, robustness, softness
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.confusion import Confusion
 from cohobate.analysis.heads import LAST, STUDENT, accuracies, has_more, teacher_of, traced
 from cohobate.analysis.pictures import picture, sheet, without
@@ -22,7 +23,6 @@ from cohobate.data.loader import EvalLoader, looked_at
 from cohobate.data.splits import Split
 from cohobate.display import Lines
 from cohobate.fast import prepare
-from cohobate.machine import Machine
 from cohobate.rundir import check_folder
 from cohobate.scene import SECTIONS, SEED, VIEWED, Scene, Wanted, arranged, shuffled
 from cohobate.sitters import Sitter, compared, open_runs, run_styles
@@ -80,11 +80,11 @@ def analyse(
         found = viewed.look(found, trained, wanted, view, display)
     elif trained:
         found = _look(found, trained, wanted, display)
-    found = replace(found, left_out=[*found.left_out, *_missing(found, comparison is not None)])
+    found = replace(found, left_out=[*found.left_out, *_missing(found, comparison)])
     out.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps(without(asdict(found)), indent=1, allow_nan=False)
     (out / "numbers.json").write_text(numbers + "\n", encoding="utf-8")
-    write_figures(found, out / "figures")
+    write_figures(found, out / "figures", comparison)
     runs = [(sitter.label, sitter.run) for sitter in sitters]
     page = write_analysis(
         found,
@@ -112,10 +112,13 @@ def _sections(task: str) -> dict[str, str]:
     return VIEWED
 
 
-def _missing(found: Analysis, curves: bool) -> list[str]:
+def _missing(found: Analysis, comparison: Comparison | None) -> list[str]:
     """A sentence for each section that was wanted and has nothing, or not all, to show."""
-    there = {
-        "curves": curves,
+    done = {
+        "comparison": comparison is not None and comparison.several,
+        "curves": comparison is not None,
+    }
+    there = done | {
         "confusion": len(found.names) <= matrices.MOST,
         "heads": bool(found.headed),
         "mixtures": any(each.mixtures for each in found.portraits),
@@ -124,7 +127,7 @@ def _missing(found: Analysis, curves: bool) -> list[str]:
         "temperature": any(each.softness for each in found.portraits),
     }
     if not found.portraits:
-        there = {"curves": curves}
+        there = done
     reasons = SECTIONS | VIEWED
     return [f"{name}: {reasons[name]}" for name in found.only if not there.get(name, True)]
 
@@ -161,9 +164,7 @@ def _portray(sitter: Sitter, scene: Scene, wanted: Wanted, display: Lines) -> Po
     prepare(network)
     batches = _batches(trained, split, trained.config.eval.batch_size)
     batches = display.track(f"{name}: {len(split)} images", batches)
-    precision = Machine.of(trained.run, trained.config, 1).precision
-    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
-    seen = embedding.outputs(network, batches, autocast)
+    seen = embedding.outputs(network, batches, trained.autocast())
     found = portrait(name, str(trained.run.path), seen, wanted.temperatures)
     found = replace(found, confusion=_pictured(found.confusion, trained, split))
     if wanted.wants("features"):
@@ -192,24 +193,23 @@ def _question(
     assert method is not None, "only runs with weights are looked at"
     network = trained.network
     device = next(network.parameters()).device
-    method.to(device)
+    prepare(method.to(device))
     drawn, size = split.take(scene.drawn), trained.config.eval.batch_size
     if wanted.wants("heads") and has_more(method):
         batches = display.track(
             f"{sitter.label}: heads on {len(drawn)} images", _batches(trained, drawn, size)
         )
         names = {STUDENT: LAST} if sitter.averaged else {}
-        scores = accuracies(method, batches)
+        with trained.autocast():
+            scores = accuracies(method, batches)
         found = replace(found, heads=[replace(s, name=names.get(s.name, s.name)) for s in scores])
     if wanted.wants("mixtures") and method.mix is not None and len(scene.pairs):
         rows = scene.pairs
         images = _images(trained, split, rows)
-        found = replace(
-            found,
-            mixtures=mixtures.mixtures(
-                method, images, split.targets[rows].tolist(), rows.tolist(), SEED
-            ),
-        )
+        targets = split.targets[rows].tolist()
+        with trained.autocast():
+            mixed = mixtures.mixtures(method, images, targets, rows.tolist(), SEED)
+        found = replace(found, mixtures=mixed)
     if wanted.wants("attention"):
         images, targets = _images(trained, split, scene.looked), split.targets[scene.looked]
         found = replace(
@@ -220,7 +220,8 @@ def _question(
         batches = display.track(
             f"{sitter.label}: its teacher on {len(drawn)} images", _batches(trained, drawn, size)
         )
-        found = replace(found, softness=softness.compared(network, teacher, batches))
+        with trained.autocast():
+            found = replace(found, softness=softness.compared(network, teacher, batches))
     return found
 
 

@@ -40,8 +40,17 @@ KINDS = {
 }
 """The tasks that have a card, the template `cards/TASK.md`."""
 
-Row = tuple[list[str], list[str]]
-"""A line of a table under its headings."""
+
+class Row(NamedTuple):
+    """A line of a table under its headings.
+
+    seeds: of how many runs it tells. baseline: the row that its difference is to, if any.
+    """
+
+    headings: list[str]
+    cells: list[str]
+    seeds: int = 1
+    baseline: str | None = None
 
 
 def row(run: Run, table: Path | None) -> Row:
@@ -56,12 +65,13 @@ def row(run: Run, table: Path | None) -> Row:
         )
     if table is None:
         found = scores(run)
-        return [*found], [number(name, value) for name, value in found.items()]
+        return Row([*found], [number(name, value) for name, value in found.items()])
     found = comparison.compare(_compared(table))
     columns = tables.columns(found)
-    for group, cells in zip(found.groups, tables.cells(found, columns)):
+    lines = tables.cells(found, columns)
+    for group, own, cells in zip(found.groups, found.rows, lines):
         if any(_same(run, other) for other in group.runs):
-            return tables.headings(columns), cells
+            return Row(tables.headings(columns), cells, own.seeds, own.baseline)
     raise ValueError(
         f"--table {table} compares other runs than {run.path}: give a comparison that it is part of"
     )
@@ -91,8 +101,9 @@ def _compared(table: Path) -> list[Path]:
 
 
 def scores(run: Run) -> dict[str, float]:
-    """The scores on the test split at the last epoch."""
-    return {k.removeprefix("test/"): v for k, v in run.rows[-1].items() if k.startswith("test/")}
+    """The scores on the test split at the last epoch, that which counts first."""
+    found = {k.removeprefix("test/"): v for k, v in run.rows[-1].items() if k.startswith("test/")}
+    return {run.task.score: found[run.task.score]} | found
 
 
 def write(
@@ -121,7 +132,7 @@ def write(
         run.config["data"]["name"],
         methods(run.settings),
     )
-    headings, cells = ([text(each) for each in line] for line in row)
+    headings, cells = ([text(each) for each in line] for line in (row.headings, row.cells))
     environment = Environment(
         loader=PackageLoader("cohobate", "cards"),
         undefined=StrictUndefined,
@@ -150,6 +161,8 @@ def write(
         classes=[text(name) for name in known.get("label_names") or ()],
         count=network.num_classes,
         headings=headings,
+        seeds=row.seeds,
+        baseline=row.baseline and text(row.baseline),
         cells=cells,
         seed=run.seed,
         epochs=run.epochs,

@@ -22,6 +22,7 @@ from cohobate.rundir import RunDir
 from cohobate.tasks import TASKS
 
 Row = dict[str, Any]
+NO_DATABASE = " for want of sqlalchemy (read it with MLFLOW_ALLOW_FILE_STORE=true)"
 PROJECT = "cohobate"
 """The experiment of MLflow and project of Weights & Biases, where the environment names no other."""
 
@@ -127,7 +128,7 @@ class MLflow:
             for first in range(0, len(values), 100):  # as many as a call may hold
                 self.client.log_batch(own["run"], params=values[first : first + 100])
             _remember(run, "mlflow", own)
-        lacks = " for want of sqlalchemy" if _is_bare() and store.startswith("file:") else ""
+        lacks = NO_DATABASE if _is_bare() and store.startswith("file:") else ""
         self.run, self.place = own["run"], f"{store}{lacks}, run {own['run']}"
         self.client.update_run(self.run, status="RUNNING")
         self.known = {

@@ -19,6 +19,7 @@ SEED = 0
 MAPPED = 10
 """Classes on the map where none were chosen."""
 SECTIONS = {
+    "comparison": "it takes runs that are done, of two methods or of one with other settings",
     "curves": "no run is done",
     "calibration": "",
     "confusion": f"a matrix of more than {matrices.MOST} classes is too large for a page: it lies in"
@@ -34,7 +35,7 @@ SECTIONS = {
     "temperature": "no run here has a teacher",
 }
 """What a page can hold, and why it may be missing although there are networks."""
-VIEWED = {"curves": SECTIONS["curves"], "pictures": ""}
+VIEWED = {name: SECTIONS[name] for name in ("comparison", "curves")} | {"pictures": ""}
 """Likewise, of a task whose answers lie all over an image."""
 
 
@@ -100,8 +101,12 @@ def arranged(trained: Trained, wanted: Wanted) -> Scene:
     mapped = draw(own, wanted.images)
     if wanted.wants("features") and len(mapped) < embedding.FEWEST:
         raise ValueError(
-            f"the map needs {embedding.FEWEST} images or more, and there are {len(mapped)} of the"
-            " chosen classes: choose others with --classes"
+            f"the map needs {embedding.FEWEST} images or more, and there are {len(mapped)}: "
+            + (
+                "ask for more with --images"
+                if len(own) > len(mapped)
+                else "choose other classes with --classes"
+            )
         )
     looked = [row for number in classes if len(row := (split.targets == number).nonzero()[:1, 0])]
     return Scene(

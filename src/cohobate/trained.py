@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -14,6 +15,7 @@ from cohobate.config import RunConfig
 from cohobate.core import Method
 from cohobate.data.classification import ImageSet
 from cohobate.data.splits import Split
+from cohobate.machine import Machine
 from cohobate.methods import asked
 from cohobate.models import Classifier
 from cohobate.modules import Frozen, frozen_keys
@@ -70,6 +72,12 @@ class Trained:
             return self.data
         unsized = self.config.data.model_copy(update={"size": None})
         return _data(self.config.model_copy(update={"data": unsized}), self.network)
+
+    def autocast(self) -> torch.autocast:
+        """The precision that its scores are computed in, where its network is now."""
+        device = next(self.network.parameters()).device.type
+        precision = Machine.of(self.run, self.config, 1).precision
+        return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
     def method(self) -> Method:
         """The method with all that it added to the network, as the training left it: heads, teacher, mixing.

@@ -13,7 +13,6 @@ from cohobate.analysis.view import View
 from cohobate.core import Batch
 from cohobate.display import Lines
 from cohobate.fast import prepare
-from cohobate.machine import Machine
 from cohobate.scene import Wanted, draw
 from cohobate.scores import by_name
 from cohobate.sitters import Sitter
@@ -93,7 +92,7 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
     prepare(network)
     batches = display.track(f"{label}: {len(split):,} images", _batches(trained, split))
     shown = defaults.shown(config)
-    scores = task.evaluate(network, batches, _autocast(trained), **shown)
+    scores = task.evaluate(network, batches, trained.autocast(), **shown)
     some = split.take(rows)
     looks = _looks(
         trained,
@@ -114,7 +113,7 @@ def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Loo
     """What a run's network says of every image of a split."""
     network, shown = trained.network, defaults.shown(trained.config)
     for batch in track(_batches(trained, split)):
-        with torch.inference_mode(), _autocast(trained):
+        with torch.inference_mode(), trained.autocast():
             answers = view.answers(network, batch, **shown)
         for row, answer in enumerate(answers):
             yield Look(batch, row, answer)
@@ -141,12 +140,6 @@ def _batches(trained: Trained, split: Any) -> Iterable[Batch]:
         device=next(trained.network.parameters()).device,
         workers=trained.config.data.workers,
     )
-
-
-def _autocast(trained: Trained) -> torch.autocast:
-    device = next(trained.network.parameters()).device.type
-    precision = Machine.of(trained.run, trained.config, 1).precision
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _chosen(marks: Sequence[Sequence[float | None]]) -> list[tuple[str, int]]:

@@ -66,10 +66,11 @@ def test_it_writes_a_page_figures_and_numbers(written):
     out, found = written
     assert {p.name for p in out.iterdir()} == {"report.html", "numbers.json", "figures"}
     names = {"reliability", "entropy", "confidence", "map", "norms", "robustness"}
-    names |= {"confusion", "mixtures-1", "attention-0", "attention-1", "similarity"}
+    names |= {"confusion", "confused-0", "confused-1", "mixtures-1", "attention-0", "attention-1"}
+    names |= {"similarity", "scores", "differences", "cost", "learning-curves", "loss-terms"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{name}.png" for name in names}
     for path in (out / "figures").iterdir():
-        assert min(Image.open(path).size) > 250
+        assert min(Image.open(path).size) > 150
     assert found.left_out == [
         "heads: it takes exits, heads on stages, a self-teacher, peers or a teacher; joint classifiers"
         " of class and rotation on the last features are not shown",
@@ -112,6 +113,23 @@ def test_all_runs_are_shown_the_same_images(written, runs):
     rows = torch.isin(split.targets, torch.tensor([3, 7])).nonzero()[:, 0]
     drawn = scene.draw(rows, 60)
     assert [[3, 7].index(t) for t in split.targets[drawn].tolist()] == [at for *_, at in own[0]]
+
+
+def test_a_network_has_one_accuracy_wherever_the_page_tells_it(runs, tmp_path):
+    """Also where it computes in bf16, which another precision would not agree with."""
+    teacher = f"method.teacher={runs / 'plain'}"
+    config, _ = resolve(load(SMOKE, [*FAST, "method.name=kd", teacher]))
+    train(config, tmp_path / "kd", devices=1, display=Silent())
+    wanted = scene.Wanted(only=("heads", "temperature"))
+    folders = [tmp_path / "kd", runs / "plain"]
+    found, _ = analyse.analyse(folders, tmp_path / "out", wanted, display=Silent())
+    student, taught = found.portraits
+    assert student.softness
+    assert [head.accuracy for head in student.heads] == [student.top1, taught.top1]
+    assert (student.softness.student_top1, student.softness.teacher_top1) == (
+        student.top1,
+        taught.top1,
+    )
 
 
 def test_the_command_tells_and_shows(cohobate, runs):

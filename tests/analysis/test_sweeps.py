@@ -92,5 +92,5 @@ def test_report_shows_the_heat_map(grid, tmp_path):
     page = report.write_report(grid(points), tmp_path / "report.html", title="sweep")
     text = page.read_text(encoding="utf-8")
     assert 'id="sweep-0"' in text
-    assert "kd: test top-1 (%) at the last epoch over the settings that were varied." in text
+    assert "kd: test top-1 (%) at the last epoch over the settings that were varied;" in text
     assert "<r8>" not in text

@@ -81,6 +81,11 @@ class Comparison:
         return [run for group in self.groups for run in group.runs]
 
     @property
+    def several(self) -> bool:
+        """Whether there are rows to hold against each other."""
+        return len(self.rows) > 1
+
+    @property
     def findings(self) -> list[str]:
         """What the rows say against their baseline, in words no stronger than the numbers.
 

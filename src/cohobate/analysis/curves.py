@@ -18,6 +18,8 @@ from cohobate.analysis.runs import Run
 
 Value = Callable[[dict[str, Any]], float | None]
 """A number out of a row of `metrics.jsonl`; None where the row has none."""
+TRAIN = "train/"
+"""What a loss term begins with there."""
 
 
 def learning_curves(comparison: Comparison) -> go.Figure:
@@ -25,15 +27,22 @@ def learning_curves(comparison: Comparison) -> go.Figure:
 
     The axis is cut to what happens after the first quarter; Plotly's double click shows the rest.
     """
-    title = comparison.task.title
-    figure = blank("epoch", f"validation {title} (%)")
-    add(figure, comparison, partial(validated, comparison))
-    if traces := list[Any](figure.data):
+    title, unit, value = learnt(comparison)
+    figure = add(blank("epoch", title), comparison, value, unit)
+    if unit:
+        traces = list[Any](figure.data)
         late = [y for trace in traces for x, y in zip(trace.x, trace.y) if x > max(trace.x) // 4]
         room = 0.05 * (max(late) - min(late)) or 0.5
-        return figure.update_yaxes(range=[min(late) - room, max(late) + room])
-    figure = blank("epoch", "training loss, sum of all terms")
-    return add(figure, comparison, lambda row: sum(row[name] for name in terms(row)))
+        figure.update_yaxes(range=[min(late) - room, max(late) + room])
+    return figure
+
+
+def learnt(comparison: Comparison) -> tuple[str, str, Value]:
+    """What the learning curves are of, what follows a number of it, and that number in a row."""
+    value = partial(validated, comparison)
+    if any(has(run, value) for run in comparison.runs):
+        return f"validation {comparison.task.title} (%)", " %", value
+    return "training loss, sum of all terms", "", lambda row: sum(row[name] for name in terms(row))
 
 
 def validated(comparison: Comparison, row: dict[str, Any]) -> float | None:
@@ -49,7 +58,7 @@ def without_validation(comparison: Comparison) -> list[str]:
         f"{group.label} seed={run.seed}"
         for group in comparison.groups
         for run in group.runs
-        if not _has(run, value)
+        if not has(run, value)
     ]
     return bare if len(bare) < len(comparison.runs) else []
 
@@ -57,33 +66,39 @@ def without_validation(comparison: Comparison) -> list[str]:
 def loss_terms(comparison: Comparison) -> dict[str, go.Figure]:
     """A small figure for each loss term, with all the methods that have it."""
     figures = {}
-    for name in dict.fromkeys(name for run in comparison.runs for name in terms(run.rows[0])):
-        term = name.removeprefix("train/")
+    for name in every_term(comparison):
+        term = name.removeprefix(TRAIN)
         figure = blank("epoch", "loss", height=250, title=term).update_layout(showlegend=False)
         figures[term] = add(figure, comparison, lambda row, name=name: row.get(name))
     return figures
 
 
 def terms(row: dict[str, Any]) -> list[str]:
-    return [name for name in row if name.startswith("train/")]
+    return [name for name in row if name.startswith(TRAIN)]
 
 
-def add(figure: go.Figure, comparison: Comparison, value: Value) -> go.Figure:
+def every_term(comparison: Comparison) -> list[str]:
+    """The loss terms of all runs, as `metrics.jsonl` names them."""
+    return [*dict.fromkeys(name for run in comparison.runs for name in terms(run.rows[0]))]
+
+
+def add(figure: go.Figure, comparison: Comparison, value: Value, unit: str = "") -> go.Figure:
     """Adds every group, with those of its runs whose rows all have the value."""
     look = styles(comparison)
     for group in comparison.groups:
-        if runs := [run for run in group.runs if _has(run, value)]:
-            figure.add_traces(curve(replace(group, runs=runs), look[group.label], value))
+        if runs := [run for run in group.runs if has(run, value)]:
+            figure.add_traces(curve(replace(group, runs=runs), look[group.label], value, unit))
     if max(run.epochs for run in comparison.runs) <= 10:
         figure.update_xaxes(dtick=1)  # there is no half an epoch
     return figure.update_layout(hoverdistance=100)  # pixels: the ends of a curve lie on the frame
 
 
-def _has(run: Run, value: Value) -> bool:
+def has(run: Run, value: Value) -> bool:
+    """Whether there is a number for every epoch of a run."""
     return all(value(row) is not None for row in run.rows)
 
 
-def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
+def curve(group: Group, style: Style, value: Value, unit: str) -> list[go.Scatter]:
     """A thin line a seed, their mean, and a band of ± sd where there are several."""
     table = [[value(row) for row in run.rows] for run in group.runs]
     epochs = [*range(1, group.runs[0].epochs + 1)]
@@ -107,7 +122,7 @@ def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
         y=mean,
         name=wrapped(group.label),
         line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
-        customdata=[[name, f" ± {s:.2g}" if len(table) > 1 else ""] for s in spread],
+        customdata=[[name, f"{f' ± {s:.2g}' if len(table) > 1 else ''}{unit}"] for s in spread],
         hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}%{customdata[1]}<extra></extra>",
         **shared,
     )
@@ -117,8 +132,8 @@ def curve(group: Group, style: Style, value: Value) -> list[go.Scatter]:
             y=values,
             line={"color": style.tint(0.3), "width": 0.75},
             showlegend=False,
-            customdata=[[escaped(str(run.path))]] * len(epochs),
-            hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}<extra></extra>",
+            customdata=[[escaped(str(run.path)), unit]] * len(epochs),
+            hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}%{customdata[1]}<extra></extra>",
             **shared,
         )
         for run, values in zip(group.runs, table)

@@ -47,6 +47,16 @@ def looks(labels: Iterable[str]) -> dict[str, Style]:
     return dict(zip(labels, cycle(every)))
 
 
+def figures(comparison: Comparison) -> dict[str, go.Figure]:
+    """Every figure that there is something for under the name of its place in a page; none of one row."""
+    drawn = {
+        "differences": differences(comparison),
+        "scores": scores(comparison),
+        "cost": accuracy_and_cost(comparison),
+    }
+    return {name: figure for name, figure in drawn.items() if figure}
+
+
 def scores(comparison: Comparison) -> go.Figure:
     """The test score at the last epoch: above, a dot a seed; below, the mean ± sd."""
     labels = [wrapped(group.label) for group in comparison.groups]

@@ -174,14 +174,14 @@ def class_map(portrait: Portrait, classes: Sequence[str]) -> go.Figure:
 
     A dot carries its class, and its image's place on the page's sheet of thumbnails.
     """
-    figure = blank("", height=320)
+    figure = blank("", height=300)
     for place, (name, dot) in enumerate(dots(classes).items()):
         own = [(x, y, cell) for cell, (x, y, at) in enumerate(portrait.points) if at == place]
         figure.add_scatter(
             x=[x for x, _, _ in own],
             y=[y for _, y, _ in own],
             mode="markers",
-            marker={"color": dot.colour, "symbol": SYMBOLS[dot.symbol], "size": 5, "opacity": 0.8},
+            marker={"color": dot.colour, "symbol": SYMBOLS[dot.symbol], "size": 6, "opacity": 0.8},
             legendgroup=f"class {name}",
             customdata=[[wrapped(name), cell] for _, _, cell in own],
             hovertemplate="%{customdata[0]}<extra></extra>",

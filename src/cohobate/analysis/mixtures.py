@@ -114,5 +114,5 @@ def mixtures(
 
 def opinion(head: str, logits: Tensor) -> Opinion:
     """The likeliest classes of logits (C,)."""
-    shares, classes = logits.softmax(0).topk(min(LISTED, len(logits)))
+    shares, classes = logits.float().softmax(0).topk(min(LISTED, len(logits)))
     return Opinion(head, classes.tolist(), shares.tolist())

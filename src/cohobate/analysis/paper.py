@@ -2,12 +2,15 @@
 
 from itertools import zip_longest
 from textwrap import fill
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from cohobate.analysis.figures import GREY
 
+BLUES = LinearSegmentedColormap.from_list("blues", ["#f7fafc", "#0072B2"])
 DOTS_PER_INCH = 160
 TALLEST = 65_000
 """Pixels that a file's side may have: Matplotlib refuses 2^16 of them."""
@@ -38,9 +41,12 @@ def grid(
     return figure, panels
 
 
-def legend(figure: Figure, axes: Axes, markerscale: float = 1) -> None:
-    """One legend for the whole figure, from what is drawn in `axes`, on paper added below."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(figure: Figure, *panels: Axes, markerscale: float = 1) -> None:
+    """One legend for the whole figure, from what is drawn in the panels, on paper added below."""
+    drawn: dict[str, Any] = {}
+    for axes in panels:
+        drawn |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    labels, handles = [*drawn], [*drawn.values()]
     widest = 0.7 + 0.09 * max(len(line) for label in labels for line in label.splitlines())
     across = min(len(labels), max(1, int(figure.get_figwidth() / widest)))
     lines = max(1 + label.count("\n") for label in labels) * -(-len(labels) // across)

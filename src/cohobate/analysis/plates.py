@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from cohobate.analysis import precision
 from cohobate.analysis.heads import STUDENT
 from cohobate.analysis.matrices import NAMED
-from cohobate.analysis.paper import grid, plain, titled
+from cohobate.analysis.paper import BLUES, grid, plain, titled
 from cohobate.analysis.pictures import opened
 from cohobate.analysis.portrait import Analysis, Portrait
 
-BLUES = LinearSegmentedColormap.from_list("blues", ["#f7fafc", "#0072B2"])
 CELL = 0.72
 """Inches of a picture among others."""
 GAP = 0.14
@@ -54,6 +53,20 @@ def confusion(analysis: Analysis) -> Figure:
         axes.set_yticks(range(len(names)), names, fontsize="small")
         axes.set(xlabel="taken for", ylabel="class")
         titled(axes, portrait.label)
+    return figure
+
+
+def confused(portrait: Portrait, names: Sequence[str]) -> Figure:
+    """A line a pair of classes: how many images of the one are taken for the other, and some of them."""
+    pairs = portrait.confusion.pairs
+    across = max(len(pair.pictures) for pair in pairs)
+    rows = [pair.pictures + [""] * (across - len(pair.pictures)) for pair in pairs]
+    figure, panels = _pictures(rows, left=1.5)
+    for line, pair in zip(panels, pairs):
+        true, taken = (plain(names[number], 16) for number in (pair.true, pair.taken))
+        text = f"{true}\ntaken for {taken}\n{pair.count}, {100 * pair.share:.1f} %"
+        beside = {"transform": line[0].transAxes, "ha": "right", "va": "center", "fontsize": 6}
+        line[0].text(-0.1, 0.5, text, **beside)
     return figure
 
 

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cohobate.analysis import plates
+from cohobate.analysis import charts, plates
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.figures import DASHES, GREY
 from cohobate.analysis.gallery import dots
 from cohobate.analysis.paper import dots_per_inch, grid, legend, plain, titled
@@ -19,8 +20,13 @@ SOFTWARE = "cohobate analyse"
 """What a file of ours names as its maker."""
 
 
-def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
-    """Writes a file a figure, in place of those of an earlier analysis, and returns their paths."""
+def write_figures(
+    analysis: Analysis, folder: str | Path, comparison: Comparison | None = None
+) -> list[Path]:
+    """Writes a file a figure, in place of those of an earlier analysis, and returns their paths.
+
+    comparison: of the runs that are done, for what is drawn of them.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.png"):
@@ -34,11 +40,18 @@ def write_figures(analysis: Analysis, folder: str | Path) -> list[Path]:
         drawn["confidence"] = spreads(analysis, "confidence", "highest probability")
     if portraits and "confusion" in wanted:
         drawn["confusion"] = plates.confusion(analysis)
+        for number, each in enumerate(portraits):
+            if each.confusion.pairs:
+                drawn[f"confused-{number}"] = plates.confused(each, analysis.names)
     if portraits and "features" in wanted:
         drawn |= {"map": maps(analysis), "norms": norms(analysis)}
     if portraits and "robustness" in wanted:
         drawn["robustness"] = robustness(analysis)
     drawn |= plates.figures(analysis)
+    if comparison and comparison.several and "comparison" in wanted:
+        drawn |= charts.rows(comparison)
+    if comparison and "curves" in wanted:
+        drawn |= charts.epochs(comparison)
     for name, figure in drawn.items():
         maker = {"Software": SOFTWARE}
         figure.savefig(folder / f"{name}.png", dpi=dots_per_inch(figure), metadata=maker)

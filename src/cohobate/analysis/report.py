@@ -44,13 +44,7 @@ def write_report(
 
     transfers: of the networks that are compared, to other tasks.
     """
-    drawn = {
-        "differences": figures.differences(comparison),
-        "scores": figures.scores(comparison),
-        "cost": figures.accuracy_and_cost(comparison),
-        "learning-curves": curves.learning_curves(comparison),
-    }
-    drawn = {name: figure for name, figure in drawn.items() if figure}
+    drawn = figures.figures(comparison) | {"learning-curves": curves.learning_curves(comparison)}
     terms = {f"term-{i}": each for i, each in enumerate(curves.loss_terms(comparison).values())}
     grids = sweeps.figures(comparison)
     names = {method: f"sweep-{i}" for i, method in enumerate(grids)}
@@ -67,6 +61,7 @@ def write_report(
         transfers=transfers,
         columns=tables.columns(comparison),
         styles=figures.styles(comparison),
+        number=count(1).__next__,
         terms=list(terms),
         bare=curves.without_validation(comparison),
         sweeps=names,
@@ -86,9 +81,11 @@ def write_analysis(
 ) -> Path:
     """Writes the page of an analysis, and returns its path; the rest as for `write_report`.
 
-    comparison: of the runs that are done, for their curves. runs: all of them, under their labels.
+    comparison: of the runs that are done, for what is drawn of them. runs: all of them, under their labels.
     """
     drawn, terms, grids = gallery.figures(analysis), {}, {}
+    if comparison is not None and comparison.several and "comparison" in analysis.only:
+        drawn |= figures.figures(comparison)
     if comparison is not None and "curves" in analysis.only:
         drawn["learning-curves"] = curves.learning_curves(comparison)
         terms = {f"term-{i}": e for i, e in enumerate(curves.loss_terms(comparison).values())}
@@ -113,7 +110,8 @@ def write_analysis(
         dots=gallery.dots(analysis.classes),
         bins=BINS,
         most=log(max(1, len(analysis.names))),
-        curves={} if comparison is None else figures.styles(comparison),
+        comparison=comparison,
+        looks={} if comparison is None else figures.styles(comparison),
         terms=list(terms),
         bare=[] if comparison is None else curves.without_validation(comparison),
         sweeps={name: method for name, (method, _) in grids.items()},

@@ -55,7 +55,7 @@ def compared(student: Classifier, teacher: Classifier, batches: Iterable[Batch])
     """Of the two networks on all batches, in eval mode."""
     student.eval()
     teacher.eval()
-    rows = [(student(b.images), teacher(b.images), b.targets) for b in batches]
+    rows = [(student(b.images).float(), teacher(b.images).float(), b.targets) for b in batches]
     first, second, targets = map(torch.cat, zip(*rows))
     return softness(first, second, targets)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 from math import prod
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -18,26 +18,46 @@ from cohobate.analysis.runs import shown
 
 Point = tuple[Group, Row]
 
+
+class Panel(NamedTuple):
+    """cells: lines of rows. title: what they share; "" where there is nothing but the lines and columns."""
+
+    title: str
+    cells: list[list[Row]]
+
+
 LINE, TITLE, UNDER = 44, 34, 110
 """Pixels in a heat map: of a line of cells, for the title of a panel, and below all of them."""
 
 
 def figures(comparison: Comparison) -> dict[str, go.Figure]:
     """A figure for each method that was run over a grid of settings; its title names both."""
+    drawn = {}
+    for method, (points, values) in grids(comparison).items():
+        if len(values) > 1:
+            drawn[method] = heat_map(points, values)
+        else:
+            drawn[method] = curve(points, next(iter(values)), comparison)
+    return drawn
+
+
+def grids(comparison: Comparison) -> dict[str, tuple[list[Point], dict[str, list[Any]]]]:
+    """For each method that was run over a grid of settings its points, and the values of each setting.
+
+    A point has its group and row; one setting alone has three or more values, and all are numbers.
+    """
     methods: dict[str, list[Point]] = defaultdict(list)
     for group, row in zip(comparison.groups, comparison.rows):
         methods[group.settings["method.name"]].append((group, row))
-    drawn = {}
+    found = {}
     for method, points in methods.items():
         keys = differing([group.settings for group, _ in points])
         values = {key: _values(points, key) for key in keys}
         if len(points) < 2 or prod(map(len, values.values())) != len(points):
             continue
-        if len(keys) > 1:
-            drawn[method] = heat_map(points, values)
-        elif len(points) > 2 and all(_is_number(value) for value in values[keys[0]]):
-            drawn[method] = curve(points, keys[0], comparison)
-    return drawn
+        if len(keys) > 1 or (len(points) > 2 and all(map(_is_number, values[keys[0]]))):
+            found[method] = points, values
+    return found
 
 
 def curve(points: Sequence[Point], key: str, comparison: Comparison) -> go.Figure:
@@ -65,34 +85,25 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure
     values: the values of each setting, in the order of axes: across, down, then the panels'.
     """
     across, down, *others = values
-    columns, rows, *choices = (_ticks(each) for each in values.values())
-    places = {_place(group, values): row for group, row in points}
-    panels = list(product(*(range(len(each)) for each in choices)))
-    cells = [
-        [[places[(x, y, *panel)] for x, _ in enumerate(columns)] for y, _ in enumerate(rows)]
-        for panel in panels
-    ]
+    columns, rows = ([*map(escaped, ticks(values[key]))] for key in (across, down))
+    tables = panels(points, values)
     scores = [100 * row.score for _, row in points]
-    titles = [
-        "  ".join(f"{_last(k)} = {those[at]}" for k, those, at in zip(others, choices, panel))
-        for panel in panels
-    ]
-    high = len(panels) * (TITLE + LINE * len(rows))
+    high = len(tables) * (TITLE + LINE * len(rows))
     figure = make_subplots(
-        rows=len(panels),
+        rows=len(tables),
         cols=1,
         shared_xaxes=True,
-        subplot_titles=titles if others else None,
+        subplot_titles=[escaped(table.title) for table in tables] if others else None,
         vertical_spacing=TITLE / (high - TITLE),
     )
-    for number, table in enumerate(cells, start=1):
+    for number, table in enumerate(tables, start=1):
         figure.add_heatmap(
-            z=[[100 * cell.score for cell in line] for line in table],
+            z=[[100 * row.score for row in line] for line in table.cells],
             x=columns,
             y=rows,
-            text=[[_cell(cell) for cell in line] for line in table],
+            text=[[told(row).replace("\n", "<br>") for row in line] for line in table.cells],
             texttemplate="%{text}",
-            hovertext=[[escaped(cell.label) for cell in line] for line in table],
+            hovertext=[[escaped(row.label) for row in line] for line in table.cells],
             hovertemplate="%{hovertext}<br>%{z:.2f} %<extra></extra>",
             colorscale=[[0, "rgba(0,114,178,0.06)"], [1, "rgba(0,114,178,0.62)"]],
             zmin=min(scores),
@@ -113,8 +124,22 @@ def heat_map(points: Sequence[Point], values: dict[str, list[Any]]) -> go.Figure
     figure.update_xaxes(**axis)
     figure.update_yaxes(title={"text": wrapped(down), "font": FONT}, autorange="reversed", **axis)
     return figure.update_xaxes(
-        title={"text": escaped(across), "font": FONT}, row=len(panels), col=1
+        title={"text": escaped(across), "font": FONT}, row=len(tables), col=1
     )
+
+
+def panels(points: Sequence[Point], values: dict[str, list[Any]]) -> list[Panel]:
+    """The rows of a grid: across and down the first two settings, a panel for each choice of the others."""
+    columns, rows, *choices = values.values()
+    places = {_place(group, values): row for group, row in points}
+    names = [[f"{_last(key)} = {text}" for text in ticks(values[key])] for key in [*values][2:]]
+    return [
+        Panel(
+            "  ".join(named[at] for named, at in zip(names, panel)),
+            [[places[(x, y, *panel)] for x, _ in enumerate(columns)] for y, _ in enumerate(rows)],
+        )
+        for panel in product(*(range(len(each)) for each in choices))
+    ]
 
 
 def _values(points: Sequence[Point], key: str) -> list[Any]:
@@ -141,21 +166,22 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(row: Row) -> str:
-    spread = f"<br>± {100 * row.score_sd:.1f}" if row.score_sd else ""
+def told(row: Row) -> str:
+    """A score, and its spread over seeds in a second line."""
+    spread = f"\n± {100 * row.score_sd:.1f}" if row.score_sd else ""
     return f"{100 * row.score:.1f}{spread}"
 
 
 def _last(key: str) -> str:
-    return escaped(key.split(".")[-1])
+    return key.split(".")[-1]
 
 
-def _ticks(values: Sequence[Any]) -> list[str]:
+def ticks(values: Sequence[Any]) -> list[str]:
     """Values as ticks: run files and folders by their last two names, or by as many as tell them apart."""
     texts = [shown(value) or "none" for value in values]
     paths = [PurePath(text.removesuffix(".toml")).parts for text in texts]
     for count in range(2, max(2, *map(len, paths)) + 1):
         names = [str(PurePath(*path[-count:])) for path in paths]
         if len(set(names)) == len(names):
-            return [*map(escaped, names)]
-    return [*map(escaped, texts)]
+            return names
+    return texts

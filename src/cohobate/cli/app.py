@@ -1,5 +1,6 @@
 """The application, and what its commands share."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,4 +40,5 @@ def display(epochs: bool = True) -> Any:
 
 
 def command() -> str:
-    return " ".join(["cohobate", *sys.argv[1:]])
+    """This command, as a shell takes it."""
+    return shlex.join(["cohobate", *sys.argv[1:]])

@@ -62,6 +62,8 @@ def predict(
             raise ValueError(
                 f"--out {out} is a folder: name a file in it, such as {out}/classes.csv"
             )
+        if out.suffix != ".csv":  # which may be a picture that a shell has put there
+            raise ValueError(f"--out {out} is no table: name a file that ends in .csv")
     if view:
         lines, faults = program.look(folder, files, pictures, overrides=settings, display=shown)
     else:
