@@ -74,9 +74,9 @@ def analyse(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Sections of the page, such as calibration,heads: curves, calibration, confusion,"
-            " features, robustness, heads, mixtures, attention, similarity, temperature; of masks"
-            " and boxes curves, pictures."
+            help="Sections of the page, such as calibration,heads: comparison, curves, calibration,"
+            " confusion, features, robustness, heads, mixtures, attention, similarity, temperature;"
+            " of masks and boxes comparison, curves, pictures."
         ),
     ] = None,
 ) -> None:
