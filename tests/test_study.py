@@ -238,6 +238,24 @@ def test_folders_of_other_runs_are_told_once(tmp_path):
 KEPT = ("config.toml", "environment.json", "metrics.jsonl", "outcomes.json")
 
 
+def test_runs_that_are_there_from_other_data_are_named(tmp_path):
+    """Where data lies makes no other run, but may hold other images."""
+    data = {"name": "npz", "root": "here", "batch_size": 8}
+    (planned,) = study.plan([SMOKE], [("data", data)])
+    folder = tmp_path / planned.name
+    folder.mkdir(parents=True)
+    there = planned.config.toml().replace('root = "here"', 'root = "there"')
+    (folder / "config.toml").write_text(there)
+    sizes = {"parameters": 1, "trained_parameters": 1}
+    (folder / "environment.json").write_text(json.dumps({"cost": sizes}))
+    assert study.moved([planned], tmp_path) == [
+        "already there from data.root=there, not here: supervised/seed0; where those are other images,"
+        " name another folder with --runs DIR"
+    ]
+    (folder / "config.toml").write_text(planned.config.toml())
+    assert study.moved([planned], tmp_path) == study.moved([planned], tmp_path / "empty") == []
+
+
 def test_what_is_kept_of_a_run_is_enough_and_what_is_missing_is_told(cohobate):
     command = ("compare", SMOKE, *TINY, "compile=false", "--runs", "runs")
     ran = cohobate(*command, "--seeds", "2", "--out", "first")
@@ -255,6 +273,9 @@ def test_what_is_kept_of_a_run_is_enough_and_what_is_missing_is_told(cohobate):
     assert said in table["warnings"]
     assert f"warning: {said}" in ran.out
     assert not Path("runs/mixup").exists()
+    ran = cohobate(*command, "--seeds", "1", "--no-train", "--out", "third", "optim.lr=0.3")
+    assert ran.code == 2
+    assert "there with other settings (folder → asked: optim.lr: " in ran.err
     names = {path.name for path in Path("second").iterdir()}
     assert names == {
         *(f"comparison.{kind}" for kind in ("md", "csv", "tex", "json")),
@@ -263,7 +284,8 @@ def test_what_is_kept_of_a_run_is_enough_and_what_is_missing_is_told(cohobate):
 
     Path("runs/supervised/seed1/metrics.jsonl").write_text('{"epoch": 0}\n')
     ran = cohobate(*both, "--no-train")
-    assert "supervised (seed 1, 2)" in ran.out
+    assert "metrics.jsonl is damaged: line 1 does not say step" in ran.out
+    assert "supervised (seed 2)" in ran.out
     Path("runs/supervised/seed0/environment.json").write_text("{")
     ran = cohobate(*both, "--no-train")
     assert ran.code == 2
@@ -316,6 +338,16 @@ MISTAKES = {
         "--seeds 2 and --sweep seed=… both say which seeds",
     ),
     "no file": (["nowhere.toml"], "there is no run file nowhere.toml"),
+    "a sweep twice": (
+        [SMOKE, "--sweep", "optim.lr=0.1", "--sweep", "optim.lr=0.2"],
+        "--sweep optim.lr=… is given twice: give all values at once, optim.lr=A,B",
+    ),
+    "methods twice": (
+        [SMOKE, "--methods", "mixup", "--sweep", "method.name=cutmix,mixup"],
+        "--methods and --sweep method.name=… both say which methods",
+    ),
+    "tasks": ([SMOKE, SMOKE.with_name("segmentation.toml")], "compare runs of one task"),
+    "no folder beside": ([SMOKE, "nowhere"], "nowhere is not a run folder"),
 }
 
 

@@ -47,6 +47,16 @@ def sweep(text: str) -> tuple[str, list[Any]]:
         return key, [settings.pair(f"{key}={value}")[1] for value in values.split(",")]
 
 
+def sweeps(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Several such texts. Raises ValueError where two are of one key."""
+    found: dict[str, list[Any]] = {}
+    for key, values in map(sweep, texts):
+        if key in found:
+            raise ValueError(f"--sweep {key}=… is given twice: give all values at once, {key}=A,B")
+        found[key] = values
+    return found
+
+
 def names(text: str) -> list[str]:
     """`a,b` as names. Raises ValueError where one is missing."""
     found = [name.strip() for name in text.split(",")]
@@ -180,11 +190,17 @@ def fit(
     )
 
 
-def check(planned: Sequence[Planned], folder: Path) -> None:
+def check(planned: Sequence[Planned], folder: Path, beside: Sequence[Path] = ()) -> None:
     """Raises ValueError for what would else be told once other runs are trained.
 
-    That is a teacher, or a start, that is not there, and a folder that holds another run.
+    That is a teacher, or a start, that is not there, a folder that holds another run, and runs of
+    several tasks, also among those `beside`, which are there to be compared with.
     """
+    tasks = {run.config.task: str(run.name) for run in planned}
+    tasks |= {run.task_name: str(run.path) for run in map(Run.read, beside)}
+    if len(tasks) > 1:
+        named = ", ".join(f"{place} is of task={task}" for task, place in tasks.items())
+        raise ValueError(f"{named}: compare runs of one task")
     check_places((folder / run.name, run.config) for run in planned)
     coming, lacking = set[Path](), dict[str, list[str]]()
     for run in planned:
@@ -248,17 +264,51 @@ def carry_out(
 
 def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[str]]:
     """The folders of the runs that are done, and sentences on those that are not, or are damaged."""
-    done, missing, told = list[Path](), dict[str, list[str]](), list[str]()
+    done, told = list[Path](), list[str]()
+    missing: dict[str, dict[str, list[str]]] = {}
     for run in planned:
         try:
             if is_done(folder / run.name, run.config):
                 done.append(folder / run.name)
                 continue
+            state = _state(folder / run.name, run.config)
         except ValueError as error:
             told.append(str(error))
-        missing.setdefault(str(run.name.parent), []).append(str(run.config.seed))
-    cells = sorted(f"{name} (seed {', '.join(seeds)})" for name, seeds in missing.items())
-    return done, [*told, f"not trained yet: {', '.join(cells)}"] if cells else told
+            continue
+        cells = missing.setdefault(state, {}).setdefault(str(run.name.parent), [])
+        cells.append(str(run.config.seed))
+    for state, names in missing.items():
+        cells = sorted(f"{name} (seed {', '.join(seeds)})" for name, seeds in names.items())
+        told.append(f"{state}: {', '.join(cells)}")
+    return done, told
+
+
+def _state(path: Path, config: RunConfig) -> str:
+    """How far a run is that is not done. Raises ValueError where a file in its folder is damaged."""
+    if not RunDir(path).config.exists():
+        return "not trained yet"
+    there = settings.read(RunDir(path).config)
+    if other := settings.differences(there, tomllib.loads(config.toml())):
+        return f"there with other settings (folder → asked: {', '.join(other)})"
+    return f"trained for {len(Run.read(path).rows)} of {config.optim.epochs} epochs"
+
+
+def moved(planned: Sequence[Planned], folder: Path) -> list[str]:
+    """Sentences on runs that are done, but on data from another folder than the one that is asked for."""
+    found: dict[str, list[str]] = {}
+    for run in planned:
+        try:
+            root = Run.read(folder / run.name).root
+        except ValueError:  # it is not there, or is damaged, which is told elsewhere
+            continue
+        asked = run.config.data.root
+        if root and asked and Path(root).resolve() != Path(asked).resolve():
+            found.setdefault(f"data.root={root}, not {asked}", []).append(str(run.name))
+    return [
+        f"already there from {roots}: {', '.join(names)}; where those are other images, name another"
+        " folder with --runs DIR"
+        for roots, names in found.items()
+    ]
 
 
 def score_again(folders: Iterable[Path], display: Lines) -> None:

@@ -231,7 +231,7 @@ def test_what_else_a_row_holds(make_run):
     (row,) = compare(runs).rows
     assert (row.top5, row.oracle) == (pytest.approx(0.85), pytest.approx(0.83))
     assert row.top5_sd == pytest.approx(0.005**0.5)
-    assert (row.memory, row.epochs) == (10 * 2**20, 3)
+    assert (row.memory, row.epochs) == (5 * 2**20 + 2, 3)
 
 
 def test_a_budget_shows_what_each_row_had_of_it(make_run):
@@ -259,6 +259,7 @@ def test_what_differs_is_named(make_run):
     machine = {"processor": "Apple M4", "date": "later"}
     runs.append(make_run(method="byot", environment=machine, config={"data": {"name": "digits"}}))
     assert compare(runs).warnings == [
+        "no run of supervised on the same images and network, so no difference is given: byot",
         "data.batch_size differs: unset in byot; 64 elsewhere",
         "data.augment differs: unset in byot; crop, flip elsewhere",
         "data.val differs: unset in byot; 0.1 elsewhere",
@@ -271,6 +272,36 @@ def test_what_differs_is_named(make_run):
     ]
 
 
+def test_seeds_of_a_row_from_two_folders_of_data_are_named(make_run):
+    """Settings tell nothing of the training images in a folder, and seeds cut them differently."""
+    facts = {"name": "npz", "batch_size": 64, "augment": [], "val": 0.1}
+    here, there = ({"data": {**facts, "root": root}} for root in ("a", "b"))
+    runs = [make_run(seed=1, config=here), make_run(seed=2, config=there)]
+    comparison = compare([*runs, make_run(method="kd", seed=1, config=here)])
+    assert [row.mixed for row in comparison.rows] == ["data.root", None]
+    said = (
+        "data.root differs: b in supervised (seed 2); a in supervised (seed 1); where these are not"
+    )
+    assert [each for each in comparison.warnings if each.startswith(said)]
+
+
+def test_one_seed_in_common_is_one_seed(make_run):
+    ours = [make_run(method="kd", seed=seed, test=0.9) for seed in (1, 2)]
+    theirs = [make_run(seed=seed, test=0.7) for seed in (2, 3)]
+    comparison = compare([*ours, *theirs])
+    assert comparison.rows[1].common == 1
+    assert comparison.findings == ["Ahead of supervised, as far as one seed can tell: kd (+20.00)"]
+
+
+def test_a_share_far_from_the_baseline_is_a_warning(make_run):
+    sizes = {"parameters": 1, "trained_parameters": 2}
+    dear = {"cost": {**sizes, "step_macs": 720_000_000, "supervised_macs": 240_000_000}}
+    runs = [make_run(last={"step": 60}), make_run(method="kd", last={"step": 27}, environment=dear)]
+    said = "share of the baseline's operations, in whole epochs: kd 1.35"
+    assert said in compare(runs, budget="Every method …").warnings
+    assert said not in compare(runs).warnings
+
+
 def test_unfinished_runs_are_left_out_and_said(make_run):
     half = make_run(seed=2)
     rows = (half / "metrics.jsonl").read_text().splitlines()
@@ -281,10 +312,14 @@ def test_unfinished_runs_are_left_out_and_said(make_run):
     comparison = compare([make_run(seed=1), half, unborn, untested])
     assert [run.seed for run in comparison.runs] == [1]
     assert comparison.warnings[:3] == [
-        f"left out: {half}: 2 of 3 epochs; `cohobate train` it again to finish",
-        f"left out: {unborn}: 0 of 3 epochs; `cohobate train` it again to finish",
-        f"left out: {untested}: 3 of 3 epochs; `cohobate train` it again to finish",
+        f"left out: {half}: 2 of 3 epochs so far: `cohobate train` it again to finish",
+        f"left out: {unborn}: 0 of 3 epochs so far: `cohobate train` it again to finish",
+        f"left out: {untested}: 3 of 3 epochs so far: `cohobate train` it again to finish",
     ]
+    (half / "model.safetensors").touch()  # as where rows were lost once it was done
+    with pytest.raises(ValueError, match="although its network is done: remove the folder"):
+        compare([half])
+    (half / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"no finished run to compare; .*seed2: 2 of 3 epochs"):
         compare([half])
 

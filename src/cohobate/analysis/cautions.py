@@ -1,5 +1,6 @@
 """What a comparison has to be read with: all that its runs do not share, a sentence each."""
 
+from collections.abc import Callable
 from typing import Any
 
 from cohobate.analysis.groups import Group, data_sets, differing, takes
@@ -9,6 +10,7 @@ MACHINE = ("cohobate", "code", "torch", "torchvision", "timm", "processor", "dev
 """What of the environment can change a result or its speed."""
 LENGTH = ("optim.epochs", "optim.milestones", "optim.warmup")
 """The settings that a budget changes, besides what a method counts in epochs."""
+ROOT = "data.root"
 
 
 def cautions(groups: list[Group], scaled: bool = False) -> list[str]:
@@ -35,12 +37,19 @@ def cautions(groups: list[Group], scaled: bool = False) -> list[str]:
         for name in differing(machines)
         if name in MACHINE
     ]
+    for each in groups:
+        if ROOT in mixed(each):
+            told.append(
+                difference(ROOT, seeds_by(lambda run: run.root, each))
+                + "; where these are not the same images, the row means nothing"
+            )
     return told + _other_images(groups) + _seeds(groups)
 
 
 def mixed(group: Group) -> list[str]:
-    """What of code, libraries and hardware is not the same in all runs of a group."""
-    return [name for name in differing([run.environment for run in group.runs]) if name in MACHINE]
+    """What of code, libraries and hardware is not the same in all runs of a group, nor where data lay."""
+    own = [name for name in differing([run.environment for run in group.runs]) if name in MACHINE]
+    return own + [ROOT] * (len({run.root for run in group.runs}) > 1)
 
 
 def _other_images(groups: list[Group]) -> list[str]:
@@ -90,10 +99,15 @@ def _seeds(groups: list[Group]) -> list[str]:
 
 
 def machine(name: str, group: Group) -> list[tuple[Any, str]]:
-    """Each value in a group's environments, and where: the group, or its seeds where they differ."""
+    """Each value in a group's environments, and where."""
+    return seeds_by(lambda run: run.environment.get(name), group)
+
+
+def seeds_by(of: Callable[[Run], Any], group: Group) -> list[tuple[Any, str]]:
+    """What is true of the runs of a group, and where: in the group, or its seeds where they differ."""
     seeds: dict[str, list[int]] = {}
     for run in group.runs:
-        seeds.setdefault(shown(run.environment.get(name)), []).append(run.seed)
+        seeds.setdefault(shown(of(run)), []).append(run.seed)
     if len(seeds) == 1:
         return [(value, group.label) for value in seeds]
     return [(value, f"{group.label} (seed {shown(sorted(some))})") for value, some in seeds.items()]

@@ -93,7 +93,7 @@ def cost(comparison: Comparison) -> Figure:
     for style, row, price in zip(_styles(comparison), comparison.rows, costs):
         spread = 100 * row.score_sd if row.score_sd is not None else None
         look: dict[str, Any] = {
-            "fmt": "o",
+            "fmt": "D" if style.stroke == "dotted" else "o",
             "color": style.colour,
             "fillstyle": "full" if style.stroke == "solid" else "none",
             "capsize": 3,
@@ -117,7 +117,8 @@ def learning_curves(comparison: Comparison) -> Figure:
     figure, (axes,) = grid(1, size=(6, 3.8))
     _over_epochs(axes, comparison, value)
     axes.set_ylabel(title)
-    axes.set_ylim(curves.learning_curves(comparison).layout["yaxis"]["range"])
+    shown: Any = curves.learning_curves(comparison).layout
+    axes.set_ylim(shown.yaxis.range)
     legend(figure, axes)
     return figure
 

@@ -7,8 +7,9 @@ from statistics import fmean, median, stdev
 
 from cohobate.analysis.bootstrap import Interval, between
 from cohobate.analysis.cautions import cautions, mixed
-from cohobate.analysis.groups import Group, baseline_of, data_sets, group
+from cohobate.analysis.groups import BASELINE, Group, baseline_of, data_sets, group
 from cohobate.analysis.runs import Run, check_task
+from cohobate.rundir import RunDir
 from cohobate.tasks import Task
 
 
@@ -25,8 +26,9 @@ class Row:
     step_operations, operations: multiply-adds of a training step, and of a whole training; its stages
         and its teacher's training are not in it.
     share: of the baseline's operations, where a budget was to make them, or the time, equal.
-    memory: most bytes that the (first) process of a run held, the largest of all seeds.
-    mixed: what of code, libraries and hardware is not the same for all seeds.
+    memory: most bytes that the (first) process of a run held, the median over seeds.
+    common: how many seeds it shares with the baseline.
+    mixed: what of code, libraries and hardware, or of where data lay, is not the same for all seeds.
     chosen: whether validation images chose this one of the values that a sweep tried; None where it
         is none of several.
     """
@@ -54,6 +56,7 @@ class Row:
     images_per_second: float
     minutes: float
     memory: int | None
+    common: int
     mixed: str | None
     chosen: bool | None = None
 
@@ -122,7 +125,13 @@ def compare(
             left_out.append(f"{path / 'metrics.jsonl'}: {score}")
         else:
             epochs = f"{len(run.rows)} of {run.epochs} epochs"
-            left_out.append(f"{path}: {epochs}; `cohobate train` it again to finish")
+            lost = RunDir(path).model.is_file()  # which is written at the end
+            remedy = (
+                "in its metrics.jsonl, although its network is done: remove the folder and train it anew"
+                if lost
+                else "so far: `cohobate train` it again to finish"
+            )
+            left_out.append(f"{path}: {epochs} {remedy}")
     if not runs:
         raise ValueError("; ".join(["no finished run to compare", *told, *left_out]))
     check_task(runs)
@@ -133,6 +142,10 @@ def compare(
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
     warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
+    if uneven := [
+        f"{row.label} {row.share:.2f}" for row in rows if abs((row.share or 1) - 1) > 0.1
+    ]:
+        warnings.append(f"share of the baseline's operations, in whole epochs: {', '.join(uneven)}")
     return Comparison(groups, rows, warnings + cautions(groups, scaled=scaled), budget)
 
 
@@ -140,6 +153,12 @@ def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
     """Sentences on the rows that share no seed, or one of several, with their baseline."""
     seeds = {group.label: {run.seed for run in group.runs} for group in groups}
     told = []
+    alone = [g.label for g, row in zip(groups, rows) if not (row.baseline or g.is_baseline)]
+    if alone and len(groups) > 1:
+        told.append(
+            f"no run of {BASELINE} on the same images and network, so no difference is given:"
+            f" {', '.join(alone)}"
+        )
     for row in rows:
         if not row.baseline:
             continue
@@ -185,7 +204,10 @@ def row(group: Group, baseline: Group | None, *, scaled: bool = False) -> Row:
         share=_share(group, baseline) if scaled else None,
         images_per_second=median(v for run in group.runs for v in run.values("images_per_second")),
         minutes=group.mean(lambda run: sum(run.values("seconds")) / 60),
-        memory=max(held) if all(held) else None,
+        memory=round(median(held)) if all(held) else None,
+        common=len({run.seed for run in group.runs} & {r.seed for r in baseline.runs})
+        if baseline
+        else 0,
         mixed=", ".join(mixed(group)) or None,
     )
 
@@ -246,7 +268,7 @@ def verdict(row: Row, baseline_sd: float | None) -> str:
         return f"{'Behind' if row.high < 0 else 'Not shown to be ahead of'} {row.baseline}"
     if not row.difference or row.difference < 0:
         return f"Not ahead of {row.baseline}"
-    if row.score_sd is None or baseline_sd is None:
+    if row.common == 1 or row.score_sd is None or baseline_sd is None:
         return f"Ahead of {row.baseline}, as far as one seed can tell"
     if row.difference <= max(row.score_sd, baseline_sd):
         return f"Ahead of {row.baseline} by no more than the spread over seeds"

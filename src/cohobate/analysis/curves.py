@@ -33,7 +33,9 @@ def learning_curves(comparison: Comparison) -> go.Figure:
         traces = list[Any](figure.data)
         late = [y for trace in traces for x, y in zip(trace.x, trace.y) if x > max(trace.x) // 4]
         room = 0.05 * (max(late) - min(late)) or 0.5
-        figure.update_yaxes(range=[min(late) - room, max(late) + room])
+        bounds = min(late) - room, max(late) + room
+        if any(not bounds[0] <= y <= bounds[1] for trace in traces for y in trace.y):
+            figure.update_yaxes(range=bounds)
     return figure
 
 

@@ -20,6 +20,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, less those that vanish on white or on black."""
 DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot"}
 """What CSS and Plotly call them."""
+MARKS = {"solid": "circle", "dashed": "circle-open", "dotted": "diamond-open"}
+"""A dot in the place of a line."""
 FONT = {"family": "system-ui, sans-serif", "size": 13}
 FAINT = "rgba(128,128,128,0.22)"
 
@@ -106,7 +108,7 @@ def differences(comparison: Comparison) -> go.Figure | None:
     rows = [row for row in comparison.rows if row.difference is not None]
     if not rows:
         return None
-    name = f"difference in test {comparison.task.title} (points)"
+    name = f"difference in {comparison.task.title} (points)"
     labels = [wrapped(row.label) for row in rows]
     figure = blank(name, height=96 + rows_high(labels, least=34))
     for place, row in enumerate(rows):
@@ -169,7 +171,12 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
             y=[100 * row.score],
             legendgroup=row.label,
             mode="markers",
-            marker={"color": look[row.label].colour, "size": 11},
+            marker={
+                "color": look[row.label].colour,
+                "size": 11,
+                "symbol": MARKS[look[row.label].stroke],
+                "line": {"width": 2},
+            },
             error_y={"array": [spread], "visible": row.seeds > 1, "thickness": 1.5, "width": 4},
             customdata=[[escaped(row.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],
             hovertemplate="%{customdata[0]}<br>%{y:.2f} %{customdata[1]}%<br>%{x:.3g} · 10¹²<extra></extra>",

@@ -76,6 +76,11 @@ class Run:
         return self.rows[-1][f"test/{self.task.score}"]
 
     @property
+    def root(self) -> str | None:
+        """Where its data lay, which makes no other experiment as long as it is the same data."""
+        return self.config["data"].get("root")
+
+    @property
     def images(self) -> dict[str, str]:
         """A fingerprint of the images of each split; of the splits that the run tells of."""
         test = {"test": self.outcomes.fingerprint} if self.outcomes else {}
@@ -146,7 +151,12 @@ def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         if empty is not None and file.parent.is_dir():
             return empty
-        raise ValueError(f"{file.parent} is not a run folder: it has no {file.name}") from None
+        reason = f"{file.parent} is not a run folder: it has no {file.name}"
+        if below := next(file.parent.glob(f"*/{file.name}"), None) or next(
+            file.parent.glob(f"*/*/{file.name}"), None
+        ):
+            reason += f", but runs lie in it: name those, such as {below.parent}"
+        raise ValueError(reason) from None
     except ValueError as error:  # of TOML, of JSON, or of the encoding
         raise ValueError(f"{file} is damaged: {error}") from None
 

@@ -158,9 +158,10 @@ def _markdown(text: str) -> str:
 
 
 def as_latex(comparison: Comparison) -> str:
-    """A `tabular` in the manner of the package booktabs, which has to be loaded."""
+    """A `tabular` in the manner of the package booktabs, which has to be loaded; warnings as comments."""
     chosen = columns(comparison)
-    return tabular([headings(chosen), *cells(comparison, chosen)])
+    said = [f"% {each}" for each in (comparison.budget, *comparison.warnings) if each]
+    return "\n".join([*said, tabular([headings(chosen), *cells(comparison, chosen)])])
 
 
 def tabular(lines: Lines) -> str:

@@ -101,9 +101,13 @@ def compare(
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
     settings = [text for text in given if Path(text) not in places]
     files = [path for path in places if path.suffix == ".toml"]
-    varied = dict(study.sweep(text) for text in sweep or [])
+    varied = study.sweeps(sweep or [])
     swept = [*varied]
     if methods is not None:
+        if "method.name" in varied:
+            raise ValueError(
+                "--methods and --sweep method.name=… both say which methods: give one of them"
+            )
         varied["method.name"] = study.names(methods)
     tasks = downstream.read(transfer or [])
     untrained = no_train and not tasks
@@ -130,12 +134,13 @@ def compare(
     if no_train:
         done, told = study.there(planned, runs)
     else:
-        study.check(planned, runs)
+        study.check(planned, runs, beside=folders if files else [])
         ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
         downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
         done, told = study.carry_out(planned, runs, shown, jobs)
         failed += told
     folders += done
+    told += study.moved(planned, runs)
     if not no_train:
         study.score_again(folders, shown)
     found = comparison.compare(folders, told=told, budget=sentence)
