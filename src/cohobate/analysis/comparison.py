@@ -25,7 +25,7 @@ class Row:
     oracle: the best test score of any epoch: chosen on the test images, and no result.
     step_operations, operations: multiply-adds of a training step, and of a whole training; its stages
         and its teacher's training are not in it.
-    share: of the baseline's operations, where a budget was to make them, or the time, equal.
+    share: of the baseline's operations, where trainings are not all of one length.
     memory: most bytes that the (first) process of a run held, the median over seeds.
     common: how many seeds it shares with the baseline.
     mixed: what of code, libraries and hardware, or of where data lay, is not the same for all seeds.
@@ -136,8 +136,8 @@ def compare(
         raise ValueError("; ".join(["no finished run to compare", *told, *left_out]))
     check_task(runs)
     groups = group(runs)
-    scaled = bool(budget)
-    pairs = [(each, row(each, baseline_of(each, groups), scaled=scaled)) for each in groups]
+    shares = _are_unequal(groups, budget)
+    pairs = [(each, row(each, baseline_of(each, groups), shares=shares)) for each in groups]
     sets = data_sets(groups)
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
@@ -146,7 +146,12 @@ def compare(
         f"{row.label} {row.share:.2f}" for row in rows if abs((row.share or 1) - 1) > 0.1
     ]:
         warnings.append(f"share of the baseline's operations, in whole epochs: {', '.join(uneven)}")
-    return Comparison(groups, rows, warnings + cautions(groups, scaled=scaled), budget)
+    return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
+
+
+def _are_unequal(groups: list[Group], budget: str) -> bool:
+    """Whether trainings differ in length, or may: then a row tells its share of the baseline's operations."""
+    return bool(budget) or len({each.settings["optim.epochs"] for each in groups}) > 1
 
 
 def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
@@ -171,8 +176,8 @@ def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
     return told
 
 
-def row(group: Group, baseline: Group | None, *, scaled: bool = False) -> Row:
-    """The line of a group; `scaled`: whether a budget has set its length."""
+def row(group: Group, baseline: Group | None, *, shares: bool = False) -> Row:
+    """The line of a group; `shares`: whether with its share of the baseline's operations."""
     difference, bounds = paired(group, baseline) if baseline else (None, None)
     cost = group.runs[0].environment["cost"]
     score, score_sd = spread(group, lambda run: run.score)
@@ -201,7 +206,7 @@ def row(group: Group, baseline: Group | None, *, scaled: bool = False) -> Row:
         cost=cost["step_macs"] / cost["supervised_macs"] if "step_macs" in cost else None,
         step_operations=step,
         operations=whole,
-        share=_share(group, baseline) if scaled else None,
+        share=_share(group, baseline) if shares else None,
         images_per_second=median(v for run in group.runs for v in run.values("images_per_second")),
         minutes=group.mean(lambda run: sum(run.values("seconds")) / 60),
         memory=round(median(held)) if all(held) else None,

@@ -94,7 +94,7 @@ def _judged(
     chosen = None
     if len(family) > 1:
         chosen = _chooses(family) and _best(family, keys) is point
-    new = row(group, baseline, scaled=bool(comparison.budget))
+    new = row(group, baseline, shares=any(old.share for old in comparison.rows))
     return Point(group, replace(new, chosen=chosen))
 
 
