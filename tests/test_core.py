@@ -1,6 +1,5 @@
 """The types that everything speaks: batches, mixtures, and what a method is."""
 
-import os
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +8,7 @@ from lightning_fabric.utilities.apply_func import move_data_to_device
 from torch import nn
 from torch.utils.data import default_collate
 
-from cohobate.core import Batch, Losses, Method, Mixture, Progress, cores, shrunk, unknown
+from cohobate.core import Batch, Losses, Method, Mixture, Progress, shrunk, unknown
 
 PARTNER, WEIGHT = [2, 0, 1], [0.25, 1.0, 0.5]
 AVERAGE = Mixture(torch.tensor(PARTNER), torch.tensor(WEIGHT))
@@ -217,10 +216,3 @@ def test_unknown_says_the_nearest_and_where_all_stand():
     )
     listed = unknown("model", "zzz", choices, listing="cohobate models")
     assert str(listed) == "unknown model 'zzz': `cohobate models` lists them"
-
-
-@pytest.mark.parametrize("threads, expected", [("", 4), ("2", 2), ("8", 4), ("0", 4), ("2,1", 4)])
-def test_no_more_cores_are_used_than_the_environment_allows(monkeypatch, threads, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(4)}, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert cores() == expected

@@ -16,7 +16,7 @@ def machine(monkeypatch, tmp_path):
 
     def decide(devices: int = 1, cores: int = 8, **variables: int) -> Machine:
         monkeypatch.setattr("cohobate.machine.cores", lambda: cores)
-        for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
@@ -45,6 +45,9 @@ def asked(monkeypatch):
     "variables, devices, nodes, threads",
     [
         ({}, 2, 1, 4),
+        ({"OMP_NUM_THREADS": 3}, 2, 1, 3),
+        ({"OMP_NUM_THREADS": 9}, 2, 1, 4),
+        ({"WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": 4, "OMP_NUM_THREADS": 1}, 4, 1, 2),  # torchrun's own
         ({"WORLD_SIZE": 2}, 2, 1, 4),  # as Fabric leaves it for the processes that it starts
         ({"WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": 4}, 4, 1, 2),
         ({"WORLD_SIZE": 12, "LOCAL_WORLD_SIZE": 4}, 4, 3, 2),

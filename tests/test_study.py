@@ -241,13 +241,15 @@ KEPT = ("config.toml", "environment.json", "metrics.jsonl", "outcomes.json")
 def test_runs_that_are_there_from_other_data_are_named(tmp_path):
     """Where data lies makes no other run, but may hold other images."""
     data = {"name": "npz", "root": "here", "batch_size": 8}
-    (planned,) = study.plan([SMOKE], [("data", data)])
+    (planned,) = study.plan([SMOKE], [("data", data), ("optim.epochs", 1)])
     folder = tmp_path / planned.name
     folder.mkdir(parents=True)
     there = planned.config.toml().replace('root = "here"', 'root = "there"')
     (folder / "config.toml").write_text(there)
     sizes = {"parameters": 1, "trained_parameters": 1}
     (folder / "environment.json").write_text(json.dumps({"cost": sizes}))
+    row = {"epoch": 0, "step": 1, "seconds": 1.0, "images_per_second": 1.0, "test/top1": 0.5}
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     assert study.moved([planned], tmp_path) == [
         "already there from data.root=there, not here: supervised/seed0; where those are other images,"
         " name another folder with --runs DIR"

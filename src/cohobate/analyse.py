@@ -47,7 +47,7 @@ def analyse(
     """Analyses trained runs, and writes `report.html`, `numbers.json` and `figures/` to `out`.
 
     overrides: settings such as `data.root=…`, of all runs. Of a run without weights there are
-    learning curves and settings alone.
+    scores, learning curves and settings alone.
     Returns the analysis and the path of the page. Raises ValueError where a folder holds no run,
     the runs do not share their task and images, or what is wanted is not there.
     """
@@ -73,7 +73,7 @@ def analyse(
             *(_doubts(trained, wanted.split) if overrides else []),
             *(comparison.warnings if comparison and len(sitters) > 1 else []),
         ],
-        left_out=left_out + twins if wanted.wants("curves") else left_out,
+        left_out=left_out + twins * (wanted.wants("curves") or wanted.wants("comparison")),
     )
     if trained and task in VIEWS:
         view = VIEWS[task](_trained(trained[0]).data.classes)

@@ -71,7 +71,8 @@ def row(run: Run, table: Path | None) -> Row:
     lines = tables.cells(found, columns)
     for group, own, cells in zip(found.groups, found.rows, lines):
         if any(_same(run, other) for other in group.runs):
-            return Row(tables.headings(columns), cells, own.seeds, own.baseline)
+            known = own.baseline if own.difference is not None else None
+            return Row(tables.headings(columns), cells, own.seeds, known)
     raise ValueError(
         f"--table {table} compares other runs than {run.path}: give a comparison that it is part of"
     )

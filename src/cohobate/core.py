@@ -56,11 +56,9 @@ def require(setting: str, extra: str, packages: Iterable[str]) -> None:
 
 
 def cores() -> int:
-    """The processor cores that this process may use: no more than OMP_NUM_THREADS, where that is set."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    allowed = len(affinity(0)) if affinity else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
+    """The processor cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def out_of_memory(error: BaseException) -> bool:

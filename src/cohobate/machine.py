@@ -51,7 +51,7 @@ class Machine:
         return cls(
             stored.get("precision", precision),
             stored.get("compile", compiles),
-            stored.get("threads", max(1, cores() // local)),
+            stored.get("threads", _threads(local)),
             local,
             config.deterministic,
             nodes,
@@ -79,6 +79,18 @@ class Machine:
         )
         fabric.launch()
         return fabric
+
+
+def _threads(processes: int) -> int:
+    """Those of each process: its share of the cores, and no more than OMP_NUM_THREADS asks for.
+
+    torchrun sets that to one where nobody has.
+    """
+    share = max(1, cores() // processes)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if "LOCAL_WORLD_SIZE" in os.environ or not asked.isdecimal() or not int(asked):
+        return share
+    return min(share, int(asked))
 
 
 def keep_memory() -> None:

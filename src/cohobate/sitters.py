@@ -139,11 +139,11 @@ def compared(sitters: Sequence[Sitter]) -> tuple[Comparison | None, list[str]]:
             kept.append(run)
         elif twin.trained_like(run):
             notes.append(
-                f"{run.path} is the run of {twin.path} once more, so it has no learning curve"
+                f"{run.path} is the run of {twin.path} once more, and left out of curves and comparison"
             )
         else:
             said = f"{run.path} differs from {twin.path} in its training images alone"
-            notes.append(f"{said}, so it has no learning curve")
+            notes.append(f"{said}, and is left out of curves and comparison")
     try:
         return compare(run.path for run in kept) if kept else None, notes
     except ValueError as error:  # of scores that are no shares

@@ -197,7 +197,12 @@ def check(planned: Sequence[Planned], folder: Path, beside: Sequence[Path] = ())
     several tasks, also among those `beside`, which are there to be compared with.
     """
     tasks = {run.config.task: str(run.name) for run in planned}
-    tasks |= {run.task_name: str(run.path) for run in map(Run.read, beside)}
+    for path in beside:
+        try:
+            tasks[Run.read(path).task_name] = str(path)
+        except ValueError:
+            if not RunDir(path).config.exists():
+                raise  # what is damaged is named in the end, and left out
     if len(tasks) > 1:
         named = ", ".join(f"{place} is of task={task}" for task, place in tasks.items())
         raise ValueError(f"{named}: compare runs of one task")
@@ -285,12 +290,15 @@ def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[st
 
 def _state(path: Path, config: RunConfig) -> str:
     """How far a run is that is not done. Raises ValueError where a file in its folder is damaged."""
-    if not RunDir(path).config.exists():
+    run = RunDir(path)
+    if not (run.config.exists() and run.environment.exists()):
         return "not trained yet"
-    there = settings.read(RunDir(path).config)
+    there = settings.read(run.config)
     if other := settings.differences(there, tomllib.loads(config.toml())):
         return f"there with other settings (folder → asked: {', '.join(other)})"
-    return f"trained for {len(Run.read(path).rows)} of {config.optim.epochs} epochs"
+    return (
+        f"trained for {len(Run.read(path).rows)} of {config.optim.epochs} epochs, and not finished"
+    )
 
 
 def moved(planned: Sequence[Planned], folder: Path) -> list[str]:
@@ -298,10 +306,10 @@ def moved(planned: Sequence[Planned], folder: Path) -> list[str]:
     found: dict[str, list[str]] = {}
     for run in planned:
         try:
-            root = Run.read(folder / run.name).root
+            there = Run.read(folder / run.name)
         except ValueError:  # it is not there, or is damaged, which is told elsewhere
             continue
-        asked = run.config.data.root
+        root, asked = there.finished and there.root, run.config.data.root
         if root and asked and Path(root).resolve() != Path(asked).resolve():
             found.setdefault(f"data.root={root}, not {asked}", []).append(str(run.name))
     return [

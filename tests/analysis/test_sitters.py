@@ -21,7 +21,7 @@ def test_runs_that_are_not_done_or_there_twice_are_told(make_run):
     assert comparison is not None
     assert [[run.path for run in group.runs] for group in comparison.groups] == [[one, other]]
     assert notes == [
-        f"{twin} is the run of {other} once more, so it has no learning curve",
+        f"{twin} is the run of {other} once more, and left out of curves and comparison",
     ]
     assert compared(sitters(undone))[0] is None
     broken = make_run("e", test=float("inf"))
@@ -45,7 +45,7 @@ def test_runs_on_other_images_are_not_the_same_run(make_run):
     assert shown >= {one, tested}
     assert trained not in shown
     assert notes == [
-        f"{trained} differs from {one} in its training images alone, so it has no learning curve"
+        f"{trained} differs from {one} in its training images alone, and is left out of curves and comparison"
     ]
 
 

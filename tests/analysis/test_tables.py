@@ -108,7 +108,7 @@ def test_latex_is_escaped(make_run):
     runs = [make_run("a", "kd", 1, 0.8), make_run("b", "kd", 1, 0.7, options={"tag": names})]
     text = tables.as_latex(compare(runs))
     told = [line for line in text.splitlines() if line.startswith("% ")]
-    assert told[0].startswith("% no run of supervised on the same images")
+    assert told[0].startswith("% no plain run of supervised on the same images")
     first, *_, last = text.splitlines()[len(told) :]
     assert first == r"\begin{tabular}{l" + "r" * 11 + "}"
     assert last == r"\end{tabular}"

@@ -64,7 +64,8 @@ def differences(comparison: Comparison) -> Figure:
     figure, axes = _dots([row.label for _, row in found])
     for place, (style, row) in enumerate(found):
         mean, known = 100 * (row.difference or 0), row.low is not None and row.high is not None
-        bounds = [[mean - 100 * (row.low or 0)], [100 * (row.high or 0) - mean]] if known else None
+        reach = mean - 100 * (row.low or 0), 100 * (row.high or 0) - mean
+        bounds = [[max(0.0, each)] for each in reach] if known else None  # which rounding may turn
         axes.errorbar(
             mean,
             place,
@@ -148,6 +149,7 @@ def settings(comparison: Comparison, method: str) -> Figure:
             [100 * row.score for _, row in points],
             yerr=spread if any(spread) else None,
             fmt="o-",
+            color=styles(comparison)[points[0][0].label].colour,
             capsize=3,
         )
         axes.set(xlabel=plain(across), ylabel=title)
@@ -164,9 +166,9 @@ def settings(comparison: Comparison, method: str) -> Figure:
         for y, line in enumerate(table.cells):
             for x, row in enumerate(line):
                 axes.text(x, y, sweeps.told(row), ha="center", va="center", fontsize="small")
-        for key, put in ((across, axes.set_xticks), (down, axes.set_yticks)):
+        for key, put, width in ((across, axes.set_xticks, 9), (down, axes.set_yticks, 18)):
             names = sweeps.ticks(values[key])
-            put(range(len(names)), [plain(name, 18) for name in names], fontsize="small")
+            put(range(len(names)), [plain(name, width) for name in names], fontsize="small")
         axes.set(xlabel=plain(across), ylabel=plain(down))
         titled(axes, table.title)
     figure.suptitle(plain(f"{method}: {title}"), fontsize="medium")

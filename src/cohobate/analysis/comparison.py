@@ -142,11 +142,16 @@ def compare(
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
     warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
-    if uneven := [
-        f"{row.label} {row.share:.2f}" for row in rows if abs((row.share or 1) - 1) > 0.1
-    ]:
-        warnings.append(f"share of the baseline's operations, in whole epochs: {', '.join(uneven)}")
     return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
+
+
+def uneven(comparison: Comparison) -> list[str]:
+    """A sentence where whole epochs leave rows far from the operations that a budget gave to all."""
+    far = [
+        f"{row.label} {row.share:.2f}" for row in comparison.rows if abs((row.share or 1) - 1) > 0.1
+    ]
+    said = "in whole epochs, a training costs another share of the baseline's operations"
+    return [f"{said}: {', '.join(far)}"] if far else []
 
 
 def _are_unequal(groups: list[Group], budget: str) -> bool:
@@ -161,7 +166,7 @@ def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
     alone = [g.label for g, row in zip(groups, rows) if not (row.baseline or g.is_baseline)]
     if alone and len(groups) > 1:
         told.append(
-            f"no run of {BASELINE} on the same images and network, so no difference is given:"
+            f"no plain run of {BASELINE} on the same images and network, so no difference is given:"
             f" {', '.join(alone)}"
         )
     for row in rows:

@@ -50,7 +50,7 @@ def looks(labels: Iterable[str]) -> dict[str, Style]:
 
 
 def figures(comparison: Comparison) -> dict[str, go.Figure]:
-    """Every figure that there is something for under the name of its place in a page; none of one row."""
+    """Every figure that there is something for under the name of its place in a page."""
     drawn = {
         "differences": differences(comparison),
         "scores": scores(comparison),
@@ -175,7 +175,7 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
                 "color": look[row.label].colour,
                 "size": 11,
                 "symbol": MARKS[look[row.label].stroke],
-                "line": {"width": 2},
+                "line": {"width": 2, "color": look[row.label].colour},
             },
             error_y={"array": [spread], "visible": row.seeds > 1, "thickness": 1.5, "width": 4},
             customdata=[[escaped(row.label), f"± {spread:.2f} " if row.seeds > 1 else ""]],

@@ -46,6 +46,8 @@ def legend(figure: Figure, *panels: Axes, markerscale: float = 1) -> None:
     drawn: dict[str, Any] = {}
     for axes in panels:
         drawn |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    if not drawn:
+        return
     labels, handles = [*drawn], [*drawn.values()]
     widest = 0.7 + 0.09 * max(len(line) for label in labels for line in label.splitlines())
     across = min(len(labels), max(1, int(figure.get_figwidth() / widest)))

@@ -82,7 +82,7 @@ def analyse(
 ) -> None:
     """Look into trained networks: how they learnt, how sure they are, what they see and mistake.
 
-    Of a folder without weights there are learning curves and settings alone.
+    Of a folder without weights there are scores, learning curves and settings alone.
     """
     from cohobate.analyse import analyse
     from cohobate.analysis.portrait import columns

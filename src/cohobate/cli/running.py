@@ -1,5 +1,6 @@
 """Commands that train, and put runs side by side."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -146,6 +147,8 @@ def compare(
     found = comparison.compare(folders, told=told, budget=sentence)
     if swept:
         found = tuning.tune(found, swept)
+    if budget == "compute":
+        found = replace(found, warnings=[*found.warnings, *comparison.uneven(found)])
     show_comparison(found)
     tables.write(found, folder)
     moved = None
