@@ -112,8 +112,9 @@ def _seen(sitter: Sitter, split: Any, rows: torch.Tensor, view: View, display: L
 def _looks(trained: Trained, split: Any, view: View, track: Any) -> Iterator[Look]:
     """What a run's network says of every image of a split."""
     network, shown = trained.network, defaults.shown(trained.config)
+    autocast = trained.autocast()
     for batch in track(_batches(trained, split)):
-        with torch.inference_mode(), trained.autocast():
+        with torch.inference_mode(), autocast:
             answers = view.answers(network, batch, **shown)
         for row, answer in enumerate(answers):
             yield Look(batch, row, answer)
