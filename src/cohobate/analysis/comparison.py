@@ -161,7 +161,6 @@ def _are_unequal(groups: list[Group], budget: str) -> bool:
 
 def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
     """Sentences on the rows that share no seed, or one of several, with their baseline."""
-    seeds = {group.label: {run.seed for run in group.runs} for group in groups}
     told = []
     alone = [g.label for g, row in zip(groups, rows) if not (row.baseline or g.is_baseline)]
     if alone and len(groups) > 1:
@@ -172,11 +171,10 @@ def _unpaired(groups: list[Group], rows: list[Row]) -> list[str]:
     for row in rows:
         if not row.baseline:
             continue
-        common = len(seeds[row.label] & seeds[row.baseline])
         pair = f"{row.label} and {row.baseline} have"
-        if common == 0:
+        if row.common == 0:
             told.append(f"{pair} no seed in common, so no difference is given")
-        elif common == 1 < row.seeds:
+        elif row.common == 1 < row.seeds:
             told.append(f"{pair} one seed in common, so no interval is given")
     return told
 
