@@ -173,7 +173,9 @@ def test_analyse_pictures_the_worst_and_the_best(home, run, cohobate):
     assert "learning-curves" in page and "iou/triangle" in page
     assert Path("out/figures/pictures.png").is_file()
     ran = cohobate("analyse", run, "--only", "calibration")
-    assert ran.code == 2 and "of task=segmentation there are curves, pictures" in ran.err
+    assert (
+        ran.code == 2 and "of task=segmentation there are comparison, curves, pictures" in ran.err
+    )
 
 
 def test_predict_writes_a_mask_and_the_shares(home, run, cohobate, tmp_path):

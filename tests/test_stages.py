@@ -266,7 +266,7 @@ def test_mistakes_are_found_before_anything_is_trained(train, write, tmp_path, s
 
 def test_a_mistake_of_the_run_is_told_once(train, write, tmp_path):
     ran = train(write(BORN_AGAIN), tmp_path / "run", "optim.lr=-1")
-    assert ran.err.count("-1") == 1
+    assert ran.err.count("optim.lr=-1") == 1
 
 
 STAGES = """
