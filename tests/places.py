@@ -19,3 +19,10 @@ def rows(run: str | Path) -> list[dict[str, Any]]:
     """What a run left in its folder of every epoch."""
     lines = Path(run, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+def smoke_and(path: Path, text: str) -> Path:
+    """A run file at this path: the smoke run's, and more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SMOKE.read_text(encoding="utf-8") + text)
+    return path

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cohobate import budget, study, teachers
+from cohobate import budget, planning, teachers
 from cohobate.cost import cost
 from cohobate.display import Lines
 from places import SMOKE
@@ -14,17 +14,17 @@ STEPS = ["optim.epochs=60", "optim.schedule=step", "optim.milestones=[20,45]", "
 
 
 def planned(*settings: str, methods=("supervised", "mixup", "mixskd", "bake", "dlb"), seeds=1):
-    return study.plan([SMOKE], [*STEPS, *settings], {"method.name": methods}, seeds)
+    return planning.plan([SMOKE], [*STEPS, *settings], {"method.name": methods}, seeds)
 
 
 def fitted(runs, kind, folder, **more):
-    found, sentence = study.fit(runs, kind, folder, Lines(), **more)
+    found, sentence = planning.fit(runs, kind, folder, Lines(), **more)
     return {str(run.name): run.config for run in found}, sentence
 
 
 def test_epochs_leave_the_plan_as_it_is(tmp_path):
     runs = planned()
-    assert study.fit(runs, "epochs", tmp_path, Lines()) == (runs, "")
+    assert planning.fit(runs, "epochs", tmp_path, Lines()) == (runs, "")
 
 
 def test_compute_gives_the_operations_of_the_baseline(tmp_path):
@@ -96,7 +96,7 @@ def test_minutes_are_measured_once(tmp_path, monkeypatch):
     assert len(asked) == 3
     other = planned("data.batch_size=16", methods=["mixup"])
     with pytest.raises(ValueError, match="does not say how long mixup takes"):
-        study.fit(other, "minutes", tmp_path, Lines(), measure=False)
+        planning.fit(other, "minutes", tmp_path, Lines(), measure=False)
 
 
 def test_times_of_another_machine_are_not_held_against_those_of_this(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_damaged_file_of_times_is_named(tmp_path, monkeypatch):
 def test_a_trial_takes_its_time(file, monkeypatch):
     """The teacher of a stage is not trained for it."""
     monkeypatch.setattr(budget, "TRIAL", 0.01)
-    (run,) = study.plan([file], ["data.per_class=8", "data.batch_size=16", "compile=false"])
+    (run,) = planning.plan([file], ["data.per_class=8", "data.batch_size=16", "compile=false"])
     before = {*Path().iterdir()}
     assert 0 < budget.seconds(run.config) < 600
     assert {*Path().iterdir()} == before

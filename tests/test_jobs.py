@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cohobate import study
+from cohobate import planning
 from cohobate.display import Lines
 from cohobate.earlier import earlier
 from cohobate.jobs import Job, Relay, following, side_by_side
@@ -21,7 +21,7 @@ TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16", "compile=fal
 
 
 def jobs(folder: Path, *settings: str, **sweeps) -> list[Job]:
-    planned = study.plan([SMOKE], [*TINY, *settings], sweeps)
+    planned = planning.plan([SMOKE], [*TINY, *settings], sweeps)
     return [Job(str(run.name), run.config, folder / run.name) for run in planned]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cohobate import config, study
+from cohobate import config, planning, study
 from cohobate.analysis.masks import colours
 from cohobate.core import VOID
 from cohobate.data.shapes import made
@@ -44,7 +44,7 @@ def home(tmp_path_factory) -> Path:
     nothing = np.full((64, 64), VOID, dtype=np.uint8)
     Image.fromarray(nothing).save(home / "shapes" / "masks" / f"{names[-1]}.png")
     settings = [*FAST, f"data.root={home / 'shapes'}"]
-    planned = study.plan([RUN], settings, {"method.name": ["supervised", "label_smoothing"]}, 2)
+    planned = planning.plan([RUN], settings, {"method.name": ["supervised", "label_smoothing"]}, 2)
     _, told = study.carry_out(planned, home / "out" / "runs", Silent())
     assert not told
     return home

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cohobate import Classifier, build, config, defaults, study, teachers
+from cohobate import Classifier, build, config, defaults, planning, teachers
 from cohobate.data.classification import ImageSet
 from cohobate.lineage import lineage
 from cohobate.tasks import TASKS
@@ -106,13 +106,13 @@ def test_published_settings_are_spelt_out(path):
 def test_every_run_of_a_sweep_resolves(path):
     if "sweep" not in config.read(path):
         return
-    planned = study.plan([path])
+    planned = planning.plan([path])
     assert len({run.name for run in planned}) == len(planned) > 1
     assert f"cohobate compare {path.as_posix()}" in heading(path)
 
 
 def test_heat_map_is_as_large_as_in_the_paper():
-    assert len(study.plan([Path("runs/cifar100/mixkd/heat_map.toml")])) == 5 * 5 * 2
+    assert len(planning.plan([Path("runs/cifar100/mixkd/heat_map.toml")])) == 5 * 5 * 2
 
 
 def test_mixskd_variants_differ_as_their_heading_says():

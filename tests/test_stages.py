@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from cohobate import config, defaults, study
+from cohobate import config, defaults, planning
 from cohobate import train as program
 from cohobate.analysis.comparison import compare
 from cohobate.display import Silent
@@ -362,5 +362,5 @@ def test_a_comparison_tells_stages_apart(train, write, tmp_path):
 
 
 def test_a_sweep_over_a_setting_of_a_stage(write):
-    swept = study.plan([write(BORN_AGAIN)], FEW, {"before.1.optim.epochs": [1, 2]})
+    swept = planning.plan([write(BORN_AGAIN)], FEW, {"before.1.optim.epochs": [1, 2]})
     assert {run.config.before[0].optim.epochs for run in swept if run.config.before} == {1, 2}

@@ -7,134 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cohobate import study
-from places import SMOKE
+from cohobate import planning, study
+from places import SMOKE, smoke_and
 
 TINY = ["optim.epochs=1", "data.per_class=8", "data.batch_size=16"]
-
-
-def run_file(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(SMOKE.read_text(encoding="utf-8") + text)
-    return path
-
-
-def names(planned) -> list[str]:
-    return [str(run.name) for run in planned]
-
-
-def test_a_file_alone_is_one_run():
-    (run,) = study.plan([SMOKE], ["optim.lr=0.01"])
-    assert str(run.name) == "supervised/seed0"
-    assert run.config.optim.lr == 0.01
-
-
-def test_methods_and_seeds_seed_by_seed():
-    planned = study.plan([SMOKE], sweeps={"method.name": ["supervised", "mixskd"]}, seeds=2)
-    assert names(planned) == [
-        *("supervised/seed0", "mixskd/seed0"),
-        *("supervised/seed1", "mixskd/seed1"),
-    ]
-    assert [run.config.seed for run in planned] == [0, 0, 1, 1]
-
-
-def test_sweep_of_a_file_and_of_the_command(tmp_path):
-    file = run_file(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = [0.1, 0.2]\nseed = [3, 5]\n")
-    assert names(study.plan([file])) == [
-        *("supervised-lr=0.1/seed3", "supervised-lr=0.2/seed3"),
-        *("supervised-lr=0.1/seed5", "supervised-lr=0.2/seed5"),
-    ]
-    planned = study.plan([file], sweeps={"optim.lr": [0.4]}, seeds=1)
-    assert names(planned) == ["supervised-lr=0.4/seed0"]
-
-
-def test_a_teacher_is_for_the_methods_that_take_one(tmp_path):
-    teacher = run_file(tmp_path / "teacher.toml", "")
-    sweeps = {"method.name": ["supervised", "kd"], "method.teacher": [str(teacher)]}
-    planned = study.plan([SMOKE], sweeps=sweeps)
-    assert names(planned) == ["supervised/seed0", "kd/seed0"]
-    assert "teacher" not in planned[0].config.method.options
-    assert planned[1].config.method.options["teacher"] == str(teacher)
-    again = study.plan(
-        [SMOKE], [f"method.teacher={teacher}"], {"method.name": ["supervised", "kd"]}
-    )
-    assert [run.config for run in again] == [run.config for run in planned]
-
-
-def test_the_method_of_the_file_keeps_its_options(tmp_path):
-    text = SMOKE.read_text(encoding="utf-8")
-    file = tmp_path / "mixup.toml"
-    file.write_text(text.replace('"supervised"', '"mixup"\nalpha = 0.9'))
-    plain, taught = study.plan([file], sweeps={"method.name": ["supervised", "mixup"]})
-    assert plain.config.method.options == {}
-    assert taught.config.method.options["alpha"] == 0.9
-    (other,) = study.plan([file], ["method.name=mixup", "method.alpha=0.3"])
-    assert other.config.method.options["alpha"] == 0.3
-
-    file.write_text(
-        text.replace('"supervised"', '"kd"\nteacher = "@1"')
-        + '\n[[before]]\nmodel.arch = "cifar_resnet14"\n'
-    )
-    plain, taught = study.plan([file], sweeps={"method.name": ["supervised", "kd"]})
-    assert taught.config.method.options["teacher"] == "@1"
-    assert taught.config.before and not plain.config.before  # whose stage nothing would name
-
-
-def test_an_option_is_for_the_methods_that_take_it():
-    methods = {"method.name": ["supervised", "mixup"]}
-    planned = study.plan([SMOKE], sweeps={**methods, "method.alpha": [0.2, 0.4]})
-    assert names(planned) == ["supervised/seed0", "mixup-alpha=0.2/seed0", "mixup-alpha=0.4/seed0"]
-    assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.2, 0.4]
-    planned = study.plan([SMOKE], ["method.alpha=0.3"], methods)
-    assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.3]
-    with pytest.raises(ValueError, match="'alhpa'"):
-        study.plan([SMOKE], sweeps={**methods, "method.alhpa": [0.2, 0.4]})
-
-
-def test_every_combination_of_two_settings():
-    sweeps = {"method.alpha": [0.2, 0.4], "method.name": ["mixup"], "method.share": [0.5, 1.0]}
-    planned = study.plan([SMOKE], sweeps=sweeps)
-    options = [run.config.method.options for run in planned]
-    assert {(o["alpha"], o["share"]) for o in options} == {
-        *((0.2, 0.5), (0.2, 1.0)),
-        *((0.4, 0.5), (0.4, 1.0)),
-    }
-    assert len(set(names(planned))) == 4
-
-
-def test_combinations_that_are_the_same_run_are_planned_once():
-    assert len(study.plan([SMOKE], sweeps={"optim.lr": [0.05, 0.05]})) == 1
-
-
-def test_runs_of_several_files_go_by_their_names(tmp_path):
-    first = run_file(tmp_path / "a.toml", "")
-    second = run_file(tmp_path / "b.toml", "\n[sweep]\noptim.lr = [0.1]\n")
-    assert names(study.plan([first, second])) == ["a/seed0", "b-lr=0.1/seed0"]
-    twin = run_file(tmp_path / "other" / "a.toml", "\n[sweep]\noptim.lr = [0.2]\n")
-    assert names(study.plan([first, second, twin])) == [
-        *("a/seed0", "b-lr=0.1/seed0", "other-a-lr=0.2/seed0"),
-    ]
-    far = run_file(tmp_path / "third" / "deep" / "a.toml", "")
-    assert names(study.plan([twin, far])) == ["other-a-lr=0.2/seed0", "third-deep-a/seed0"]
-    with pytest.raises(ValueError, match="give each once, or copy one under another name"):
-        study.plan([first, first])
-
-
-def test_names_may_stand_apart():
-    assert study.names("supervised, mixup ") == ["supervised", "mixup"]
-
-
-@pytest.mark.parametrize(
-    "text, values",
-    [
-        ("method.alpha=0.2,0.4", [0.2, 0.4]),
-        ("model.arch=cifar_resnet8,cifar_resnet20", ["cifar_resnet8", "cifar_resnet20"]),
-        ("data.augment=['crop'],['crop','flip']", [["crop"], ["crop", "flip"]]),
-        ("compile=true,false", [True, False]),
-    ],
-)
-def test_values_of_a_sweep(text, values):
-    assert study.sweep(text) == (text.partition("=")[0], values)
 
 
 def test_trains_what_is_missing_and_compares(cohobate, tmp_path):
@@ -154,7 +30,7 @@ def test_trains_what_is_missing_and_compares(cohobate, tmp_path):
 
 
 def test_a_missing_teacher_is_trained_first(cohobate, tmp_path):
-    teacher = run_file(tmp_path / "teacher.toml", "").rename(tmp_path / "teach.toml")
+    teacher = smoke_and(tmp_path / "teacher.toml", "").rename(tmp_path / "teach.toml")
     given = 'name = "kd"\nteacher = "teach.toml"\n'
     student = tmp_path / "student.toml"
     text = SMOKE.read_text(encoding="utf-8").replace('name = "supervised"\n', given)
@@ -210,21 +86,21 @@ def test_a_teacher_that_is_nowhere_is_found_before_anything_is_trained(cohobate,
     assert "supervised/seed0: init=nowhere.pth: there is no nowhere.pth" in ran.err
     file = tmp_path / "teacher.toml"
     file.write_text('init = "nowhere.pth"\n' + SMOKE.read_text(encoding="utf-8"))
-    planned = study.plan([SMOKE], [f"method.teacher={file}"], {"method.name": ["kd"]})
+    planned = planning.plan([SMOKE], [f"method.teacher={file}"], {"method.name": ["kd"]})
     with pytest.raises(
         ValueError, match=r"kd/seed0: init=nowhere\.pth"
     ):  # of the teacher's own run
         study.check(planned, Path("study"))
     teacher = "study/supervised/seed0"  # which comes before
     methods = {"method.name": ["supervised", "kd"]}
-    planned = study.plan([SMOKE], [f"method.teacher={teacher}"], methods)
+    planned = planning.plan([SMOKE], [f"method.teacher={teacher}"], methods)
     study.check(planned, Path("study"))
     with pytest.raises(ValueError, match="there is no trained network in study/supervised/seed0"):
         study.check(planned[::-1], Path("study"))
 
 
 def test_folders_of_other_runs_are_told_once(tmp_path):
-    planned = study.plan([SMOKE], ["optim.epochs=4"], seeds=3)
+    planned = planning.plan([SMOKE], ["optim.epochs=4"], seeds=3)
     for run in planned[:2]:
         folder = tmp_path / "runs" / run.name
         folder.mkdir(parents=True)
@@ -241,7 +117,7 @@ KEPT = ("config.toml", "environment.json", "metrics.jsonl", "outcomes.json")
 def test_runs_that_are_there_from_other_data_are_named(tmp_path):
     """Where data lies makes no other run, but may hold other images."""
     data = {"name": "npz", "root": "here", "batch_size": 8}
-    (planned,) = study.plan([SMOKE], [("data", data), ("optim.epochs", 1)])
+    (planned,) = planning.plan([SMOKE], [("data", data), ("optim.epochs", 1)])
     folder = tmp_path / planned.name
     folder.mkdir(parents=True)
     there = planned.config.toml().replace('root = "here"', 'root = "there"')
@@ -362,14 +238,14 @@ def test_mistakes_are_found_before_anything_is_trained(cohobate, arguments, sent
 
 
 def test_a_sweep_that_is_no_list(cohobate, tmp_path):
-    file = run_file(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = 0.1\n")
+    file = smoke_and(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = 0.1\n")
     ran = cohobate("compare", file)
     assert ran.code == 2
     assert "[sweep] optim.lr=0.1 should be a list" in ran.err
 
 
 def test_train_leaves_the_sweep_alone(cohobate, tmp_path):
-    file = run_file(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = [0.1, 0.2]\n")
+    file = smoke_and(tmp_path / "lr.toml", "\n[sweep]\noptim.lr = [0.1, 0.2]\n")
     ran = cohobate("train", file, *TINY, "--out", "run")
     assert ran.code == 0, ran.err
     assert "sweep" not in Path("run/config.toml").read_text(encoding="utf-8")

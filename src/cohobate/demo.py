@@ -3,7 +3,7 @@
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from cohobate import study
+from cohobate import planning, study
 from cohobate.analysis import comparison, report
 from cohobate.analysis.comparison import Comparison
 from cohobate.display import Lines
@@ -22,7 +22,7 @@ def demo(out: Path, seeds: int, display: Lines) -> tuple[Comparison, Path]:
     Returns the comparison and the path of the report. Raises what `train` raises.
     """
     with as_file(files("cohobate") / "demo.toml") as file:
-        planned = study.plan([file], sweeps={"method.name": METHODS}, seeds=seeds)
+        planned = planning.plan([file], sweeps={"method.name": METHODS}, seeds=seeds)
     folders, told = study.carry_out(planned, out / "runs", display)
     found = comparison.compare(folders, told=told)
     page = report.write_report(

@@ -20,8 +20,8 @@ from cohobate.display import Lines
 from cohobate.earlier import is_done
 from cohobate.machine import Machine, environment
 from cohobate.outcomes import Outcomes
+from cohobate.planning import Planned
 from cohobate.rundir import RunDir, part
-from cohobate.study import Planned
 from cohobate.tasks import TASKS
 from cohobate.train import sampler
 from cohobate.transfer import CLASSIFICATION, Source, Transfer

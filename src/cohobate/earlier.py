@@ -24,9 +24,12 @@ def is_done(path: Path, config: RunConfig) -> bool:
     begun = run.last.exists() or run.previous.exists()
     if not run.config.exists() or (begun and not run.model.is_file()):
         return False
-    kept = Run.read(path)
-    asked = tomllib.loads(config.toml())
-    return kept.finished and not settings.differences(kept.config, asked)
+    return Run.read(path).finished and not other_settings(path, config)
+
+
+def other_settings(path: Path, config: RunConfig) -> list[str]:
+    """How the settings of the run in a folder differ from these, for messages. Raises ValueError."""
+    return settings.differences(settings.read(RunDir(path).config), tomllib.loads(config.toml()))
 
 
 def train_earlier(config: RunConfig, display: Lines) -> None:
@@ -71,13 +74,12 @@ def check_places(runs: Iterable[tuple[Path, RunConfig]]) -> None:
     """Raises ValueError where folders hold runs of other settings than those that are to lie there."""
     found: dict[str, list[Path]] = {}
     for folder, config in runs:
-        if (file := folder / "config.toml").is_file():
-            try:
-                there = settings.read(file)
-            except ValueError:  # the run itself tells that it is damaged
-                continue
-            if other := settings.differences(there, tomllib.loads(config.toml())):
-                found.setdefault(", ".join(other), []).append(folder)
+        try:
+            other = RunDir(folder).config.is_file() and other_settings(folder, config)
+        except ValueError:  # the run itself tells that it is damaged
+            continue
+        if other:
+            found.setdefault(", ".join(other), []).append(folder)
     if found:
         said = [f"{', '.join(map(str, at))} ({other})" for other, at in found.items()]
         raise ValueError(

@@ -113,10 +113,15 @@ def fast_precision() -> str:
     return "bf16" if native else "float32"
 
 
+def command() -> str:
+    """What this process was called with, as a shell takes it."""
+    return shlex.join(["cohobate", *sys.argv[1:]])
+
+
 def environment(machine: Machine) -> dict[str, Any]:
     """Where and with what a run is made."""
     return {
-        "command": shlex.join(["cohobate", *sys.argv[1:]]),
+        "command": command(),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "cohobate": version("cohobate"),
         "code": code(),

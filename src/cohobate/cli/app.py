@@ -1,7 +1,5 @@
 """The application, and what its commands share."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,8 +35,3 @@ def display(epochs: bool = True) -> Any:
         return Silent()
     console = Console()
     return Bar(console, epochs) if console.is_terminal else Lines(epochs)
-
-
-def command() -> str:
-    """This command, as a shell takes it."""
-    return shlex.join(["cohobate", *sys.argv[1:]])

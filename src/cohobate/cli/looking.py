@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cohobate.cli.app import Settings, app, command, display
+from cohobate.cli.app import Settings, app, display
 from cohobate.display import folded, show
 
 
@@ -86,6 +86,7 @@ def analyse(
     """
     from cohobate.analyse import analyse
     from cohobate.analysis.portrait import columns
+    from cohobate.machine import command
     from cohobate.scene import Wanted, fractions
 
     folders = [Path(text) for text in given if "=" not in text or Path(text).exists()]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from cohobate.cli.app import Out, Settings, app, command, display
+from cohobate.cli.app import Out, Settings, app, display
 from cohobate.display import number
 from cohobate.ending import is_first_process
 
@@ -95,21 +95,22 @@ def compare(
 
     A run that fails is named and left out, and the exit code is then 1.
     """
-    from cohobate import downstream, study
+    from cohobate import downstream, planning, study
     from cohobate.analysis import comparison, report, tables, transfers, tuning
+    from cohobate.machine import command
     from cohobate.rundir import check_folder
 
     places = [Path(text) for text in given if "=" not in text or Path(text).exists()]
     settings = [text for text in given if Path(text) not in places]
     files = [path for path in places if path.suffix == ".toml"]
-    varied = study.sweeps(sweep or [])
+    varied = planning.sweeps(sweep or [])
     swept = [*varied]
     if methods is not None:
         if "method.name" in varied:
             raise ValueError(
                 "--methods and --sweep method.name=… both say which methods: give one of them"
             )
-        varied["method.name"] = study.names(methods)
+        varied["method.name"] = planning.names(methods)
     tasks = downstream.read(transfer or [])
     untrained = no_train and not tasks
     if not files and (settings or varied or seeds or runs or untrained or budget != "epochs"):
@@ -123,15 +124,15 @@ def compare(
             f"--budget {budget} says how long runs are to be, and {folders[0]} is a run already: give"
             " run files alone, or leave --budget away"
         )
-    folder = out or study.default_folder(files)
+    folder = out or planning.default_folder(files)
     runs = runs or folder / "runs"
     check_folder(folder)
     check_folder(runs, "--runs DIR")
     shown = display(epochs=False)
     failed = list[str]()
     if files:
-        planned = study.plan(files, settings, varied, seeds)
-        planned, sentence = study.fit(planned, budget, folder, shown, measure=not no_train)
+        planned = planning.plan(files, settings, varied, seeds)
+        planned, sentence = planning.fit(planned, budget, folder, shown, measure=not no_train)
     if no_train:
         done, told = study.there(planned, runs)
     else:
