@@ -74,7 +74,7 @@ def test_an_option_is_for_the_methods_that_take_it():
     assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.2, 0.4]
     planned = planning.plan([SMOKE], ["method.alpha=0.3"], methods)
     assert [run.config.method.options.get("alpha") for run in planned] == [None, 0.3]
-    with pytest.raises(ValueError, match="'alhpa'"):
+    with pytest.raises(ValueError, match="of supervised, mixup 'alhpa': did you mean 'alpha'"):
         planning.plan([SMOKE], sweeps={**methods, "method.alhpa": [0.2, 0.4]})
 
 

@@ -164,7 +164,7 @@ def load(path: str | Path, overrides: Sequence[Override] = ()) -> RunConfig:
     already, and takes the stages away that nothing names any more; `mix.name=X` likewise; other
     overrides apply after that, wherever they stand. `mix.name=none` takes [mix] away. What is set
     for the run holds for its stages too, where they do not set it themselves.
-    A table [sweep] is left to `cohobate.study`. Raises ValueError, naming the key, the value and
+    A table [sweep] is left to `cohobate.planning`. Raises ValueError, naming the key, the value and
     the choices.
     """
     table = override(read(path), overrides)

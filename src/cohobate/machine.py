@@ -140,7 +140,7 @@ def environment(machine: Machine) -> dict[str, Any]:
 
 
 PACKAGE = Path(__file__).parent
-BESIDE = ("analyse", "analysis", "bench", "budget", "card", "catalogue", "cli", "demo", "downstream", "earlier", "elsewhere", "ending", "evaluation", "explain", "export", "followed", "jobs", "lineage", "linear", "predict", "scene", "sitters", "stand", "stopwatch", "study", "transfer", "viewed")  # fmt: skip
+BESIDE = ("analyse", "analysis", "bench", "budget", "card", "catalogue", "cli", "demo", "downstream", "earlier", "elsewhere", "ending", "evaluation", "explain", "export", "followed", "jobs", "lineage", "linear", "planning", "predict", "scene", "sitters", "stand", "stopwatch", "study", "transfer", "viewed")  # fmt: skip
 """Parts of the package, folders and modules, that no training runs through."""
 
 

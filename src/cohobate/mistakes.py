@@ -39,7 +39,11 @@ def _sentence(prefix: str, path: tuple[str, ...], errors: list[Any], root: type[
             table = _settings(table)[part]
         inside = (prefix + ".".join(tables)).removesuffix(".")
         place = f"setting of [{inside}]" if inside else "setting"
-        return str(unknown(place, name, _settings(table)))
+        known = _settings(table)
+        within = [f"{part}.{name}" for part in known if name in _settings(known[part])]
+        if len(within) == 1 and not tables:
+            return f"unknown setting {prefix + name!r}: did you mean {prefix + within[0]!r}?"
+        return str(unknown(place, name, known))
     if kind == "missing":
         return f"{key} is missing"
     items = [each for each in errors if isinstance(each["loc"][-1], int)]

@@ -1,7 +1,7 @@
 """Which runs a few run files stand for: what is varied, how often, and how long each is trained."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ from cohobate import defaults
 from cohobate.analysis.groups import BASELINE
 from cohobate.budget import Budget, lengths, scaled
 from cohobate.config import Override, RunConfig
+from cohobate.core import unknown
 from cohobate.display import Lines
 from cohobate.methods import asked
 from cohobate.tables import flat
@@ -85,6 +86,7 @@ def plan(
             chosen = range(first, first + seeds)
         keys = sorted(varied, key=lambda key: key != "method.name")
         stated = [p if isinstance(p, tuple) else settings.pair(p) for p in overrides]
+        _check_options(varied.get("method.name", ()), {*dict(stated), *keys})
         for seed, values in product(chosen, product(*(varied[key] for key in keys))):
             point = dict(zip(keys, values))
             foreign = _foreign(point, varied.get("method.name", ()), {*dict(stated), *keys})
@@ -99,11 +101,19 @@ def plan(
     return sorted(planned.values(), key=lambda run: run.config.seed)
 
 
+def _check_options(methods: Sequence[Any], given: Iterable[str]) -> None:
+    """Raises ValueError for an option of [method] that none of several methods takes."""
+    taken = set[str]().union(*(asked(str(name)) for name in methods)) - {"model", "samples"}
+    for key in given:
+        table, _, name = key.partition(".")
+        if taken and table == "method" and name not in {"name", *taken}:
+            raise unknown(f"option of {', '.join(map(str, methods))}", name, taken)
+
+
 def _foreign(point: Mapping[str, Any], methods: Sequence[Any], given: set[str]) -> set[str]:
     """Of the settings that are given, the options of [method] that others of these methods take.
 
-    point: says which of the methods it is. An option that none of them takes is not foreign, but
-    wrong, and left for `defaults.resolve` to tell of.
+    point: says which of the methods it is.
     """
     if "method.name" not in point:
         return set()

@@ -1,5 +1,7 @@
 """The numbers of a comparison against hand computation; what it warns of, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,15 @@ def test_data_sets_are_ranked_for_themselves(make_run):
         " themselves"
     )
     assert not any("cifar10" in said and "digits" in said for said in comparison.findings)
+
+
+def test_what_chance_alone_does_to_many_intervals_is_told(make_run):
+    found = compare([make_run(), make_run(method="kd")])
+    plain, row = found.rows[0], replace(found.rows[1], low=-0.01, high=0.02)
+    few, many = (replace(found, rows=[plain] + [row] * number) for number in (19, 40))
+    assert len(few.findings) == 1
+    assert "these 40 intervals" in many.findings[-1]
+    assert many.findings[-1].endswith("would still put about 1 ahead and as many behind")
 
 
 def test_without_baseline_or_validation_nothing_is_invented(make_run):

@@ -12,6 +12,9 @@ from cohobate.analysis.runs import Run, check_task
 from cohobate.rundir import RunDir
 from cohobate.tasks import Task
 
+MANY = 20
+"""From so many intervals of 95 % on, chance alone is expected to leave zero out of one of them."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -100,7 +103,14 @@ class Comparison:
             if row.baseline and row.difference is not None and row.chosen is not False:
                 said = verdict(row, spread[row.baseline])
                 found.setdefault(said, []).append(f"{row.label} ({ahead(row)})")
-        return [f"{said}: {', '.join(those)}" for said, those in found.items()]
+        told = [f"{said}: {', '.join(those)}" for said, those in found.items()]
+        bounded = sum(row.low is not None for row in self.rows)
+        if bounded >= MANY:
+            told.append(
+                f"Each of these {bounded} intervals is for one method by itself: if none changed"
+                f" anything, chance would still put about {bounded / 40:.0f} ahead and as many behind"
+            )
+        return told
 
 
 def compare(
