@@ -30,6 +30,7 @@ LAYERS = [
     {"train", "linear", "explain", "analyse", "predict", "stopwatch"},
     {"elsewhere"},
     {"bench", "budget", "catalogue", "earlier", "evaluation", "jobs"},
+    {"planning"},
     {"study"},
     {"card", "demo", "downstream"},
     {"export"},
