@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cohobate.analysis.bootstrap import interval
-from cohobate.analysis.comparison import compare, percent, uneven
+from cohobate.analysis.comparison import compare, uneven
+from cohobate.analysis.rows import percent
 
 
 def test_numbers_by_hand(make_run):

@@ -12,7 +12,6 @@ from torch import Tensor
 from cohobate.analysis import calibration, embedding
 from cohobate.analysis.attention import Looked
 from cohobate.analysis.calibration import Reliability
-from cohobate.analysis.comparison import percent
 from cohobate.analysis.confusion import Confusion, confusion
 from cohobate.analysis.embedding import Outputs
 from cohobate.analysis.figures import Style
@@ -20,6 +19,7 @@ from cohobate.analysis.heads import HeadScore
 from cohobate.analysis.mixtures import Mixed
 from cohobate.analysis.pictures import Sheet
 from cohobate.analysis.robustness import Robustness
+from cohobate.analysis.rows import percent
 from cohobate.analysis.similarity import Similarity
 from cohobate.analysis.softness import Softness
 

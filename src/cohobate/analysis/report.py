@@ -14,8 +14,9 @@ from plotly.offline import get_plotlyjs
 
 from cohobate.analysis import curves, figures, gallery, precision, sweeps, tables
 from cohobate.analysis.calibration import BINS
-from cohobate.analysis.comparison import Comparison, percent
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.portrait import Analysis, columns
+from cohobate.analysis.rows import percent
 from cohobate.analysis.runs import Run, shown
 from cohobate.analysis.setup import Setup
 from cohobate.analysis.transfers import Transfers

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cohobate.analysis.comparison import Comparison, Row
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.figures import DASHES, FONT, blank, escaped, styles, wrapped
 from cohobate.analysis.groups import Group, differing
+from cohobate.analysis.rows import Row
 from cohobate.analysis.runs import shown
 
 Point = tuple[Group, Row]

@@ -13,7 +13,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cohobate.analysis.comparison import Comparison, Row, percent
+from cohobate.analysis.comparison import Comparison
+from cohobate.analysis.rows import Row, percent
 
 Lines = Sequence[Sequence[str]]
 """The cells of a table, line by line, the headings first."""

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from cohobate.analysis import tables
 from cohobate.analysis.cautions import MACHINE, difference, machine
-from cohobate.analysis.comparison import Comparison, paired, percent, spread
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.groups import Group, data_sets, differing
+from cohobate.analysis.rows import paired, percent, spread
 from cohobate.analysis.runs import Run
 
 BEFORE = "pre-training"

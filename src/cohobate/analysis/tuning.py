@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from cohobate.analysis.cautions import LENGTH
-from cohobate.analysis.comparison import Comparison, Row, ahead, percent, row
+from cohobate.analysis.comparison import Comparison
 from cohobate.analysis.groups import Group, baseline_of, data_sets, differing, methods
+from cohobate.analysis.rows import Row, ahead, percent, row_of
 from cohobate.analysis.runs import shown
 from cohobate.methods import find_method
 
@@ -94,7 +95,7 @@ def _judged(
     chosen = None
     if len(family) > 1:
         chosen = _chooses(family) and _best(family, keys) is point
-    new = row(group, baseline, shares=any(old.share for old in comparison.rows))
+    new = row_of(group, baseline, shares=any(old.share for old in comparison.rows))
     return Point(group, replace(new, chosen=chosen))
 
 
