@@ -50,6 +50,7 @@ MISTAKES = {
     ),
     "data set": (["data.name=cifr10"], ["cifr10", "did you mean 'cifar10'", "folder"]),
     "setting": (["optim.epoch=3"], ["epoch", "did you mean 'epochs'"]),
+    "table of several": (["name=kd"], ["did you mean 'data.name' or ", "'method.name'"]),
     "table left out": (["epochs=3"], ["unknown setting 'epochs': did you mean 'optim.epochs'"]),
     "table": (["optimizer.lr=3"], ["optimizer"]),
     "no setting": (["epochs"], ["'epochs' is no setting", "key=value"]),

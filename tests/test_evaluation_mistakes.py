@@ -23,7 +23,7 @@ MISTAKES = {
     "classes": (["RUN", "data.name=npz", "data.root=THREE"], "knows 10 classes, and the data 'npz' has 3"),
     "names": (["RUN", "data.name=npz", "data.root=OTHER"], "other classes than 'npz' has: its class 0 is '0'"),
     "no data": (["RUN/model.safetensors"], "is no run, which would name its data: add data.name=NAME"),
-    "no arch": (["RUN/model.safetensors", "data.name=digits"], "does not tell its network: add model.arch=NAME"),
+    "no arch": (["RUN/model.safetensors", "data.name=digits"], "say which network it holds by model.arch=NAME"),
     "arch": (["RUN/model.safetensors", "data.name=digits", "model.arch=resnet10t"], "is no network of model.arch='resnet10t'"),
     "no checkpoint": (["RUN/config.toml", "data.name=digits", "model.arch=resnet10t"], "cannot be read as a checkpoint"),
     "mean": (["RUN/model.safetensors", "data.name=digits", "model.arch=cifar_resnet8", "model.mean=3"], "model.mean=3: three numbers"),

@@ -257,7 +257,7 @@ def test_mistakes(run, cohobate, tmp_path):
     save_network(alone, load_network(folder), 32, NAMES)
     for given, words in (
         ((folder, "--format", "onyx"), "unknown --format 'onyx': did you mean 'onnx'"),
-        ((tmp_path / "no", "--format", "onnx"), "is not a run folder"),
+        ((tmp_path / "no", "--format", "onnx"), "there is no folder"),
         ((alone, "--format", "onnx"), "is not a run folder"),
         ((short, "--format", "onnx"), "0 of 1 epochs"),
         ((folder, "--format", "onnx", "--out", "a.pt2"), "--format onnx ends in .onnx"),

@@ -122,4 +122,4 @@ def test_a_checkpoint_file_is_the_network_that_its_folder_holds(cohobate, tmp_pa
     assert linear(tmp_path / "net.pth", [*given, "model.arch=resnet10t"]) == whole
     ran = cohobate("transfer", "linear", tmp_path / "net.pth", *given)
     assert ran.code == 2
-    assert "does not tell its network: add model.arch=NAME" in ran.err
+    assert "say which network it holds by model.arch=NAME" in ran.err

@@ -225,7 +225,7 @@ MISTAKES = {
         "--methods and --sweep method.name=… both say which methods",
     ),
     "tasks": ([SMOKE, SMOKE.with_name("segmentation.toml")], "compare runs of one task"),
-    "no folder beside": ([SMOKE, "nowhere"], "nowhere is not a run folder"),
+    "no folder beside": ([SMOKE, "nowhere"], "there is no nowhere: give run folders"),
 }
 
 

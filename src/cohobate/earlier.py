@@ -74,8 +74,10 @@ def check_places(runs: Iterable[tuple[Path, RunConfig]]) -> None:
     """Raises ValueError where folders hold runs of other settings than those that are to lie there."""
     found: dict[str, list[Path]] = {}
     for folder, config in runs:
+        if not RunDir(folder).config.is_file():
+            continue
         try:
-            other = RunDir(folder).config.is_file() and other_settings(folder, config)
+            other = other_settings(folder, config)
         except ValueError:  # the run itself tells that it is damaged
             continue
         if other:

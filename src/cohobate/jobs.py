@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from cohobate.config import RunConfig
+from cohobate.core import counted
 from cohobate.display import Bar, Lines, Row, summary
 from cohobate.ending import sentence_of
 from cohobate.interrupt import Interrupted, Signals
@@ -47,7 +48,7 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
     `Interrupted` on SIGINT and SIGTERM, once every process has saved a checkpoint and ended.
     """
     waiting, running, failed = list(jobs), list[Job](), dict[str, str]()
-    asked = False
+    asked, stopped = False, 0
     with Board(display) as board, Signals() as signals:
         try:
             while running or (waiting and not signals.received):
@@ -66,6 +67,7 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
                     running.remove(job)
                     how, why = job.end or ("stopped", "")
                     board.end(job.name, how, why)
+                    stopped += how == "stopped"
                     if how == "failed":
                         failed[job.name] = why
                 if signals.received and not asked:
@@ -77,7 +79,7 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
                 job.process.kill()
             raise
     if signals.received:
-        raise Interrupted(signals.received, f"{len(jobs)} runs")
+        raise Interrupted(signals.received, counted(stopped, "run"))
     return failed
 
 

@@ -41,8 +41,9 @@ def _sentence(prefix: str, path: tuple[str, ...], errors: list[Any], root: type[
         place = f"setting of [{inside}]" if inside else "setting"
         known = _settings(table)
         within = [f"{part}.{name}" for part in known if name in _settings(known[part])]
-        if len(within) == 1 and not tables:
-            return f"unknown setting {prefix + name!r}: did you mean {prefix + within[0]!r}?"
+        if within and not tables:
+            meant = " or ".join(repr(prefix + each) for each in within)
+            return f"unknown setting {prefix + name!r}: did you mean {meant}?"
         return str(unknown(place, name, known))
     if kind == "missing":
         return f"{key} is missing"

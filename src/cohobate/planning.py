@@ -1,4 +1,7 @@
-"""Which runs a few run files stand for: what is varied, how often, and how long each is trained."""
+"""Which runs a few run files stand for: what is varied, how often, and how long each is trained.
+
+Nothing is trained here, but for the steps that `fit` times.
+"""
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,13 +89,15 @@ def plan(
             chosen = range(first, first + seeds)
         keys = sorted(varied, key=lambda key: key != "method.name")
         stated = [p if isinstance(p, tuple) else settings.pair(p) for p in overrides]
-        _check_options(varied.get("method.name", ()), {*dict(stated), *keys})
+        methods = [str(name) for name in varied.get("method.name", ())]
+        given = _options(methods, {*dict(stated), *keys})
         for seed, values in product(chosen, product(*(varied[key] for key in keys))):
             point = dict(zip(keys, values))
-            foreign = _foreign(point, varied.get("method.name", ()), {*dict(stated), *keys})
+            own = asked(str(point["method.name"])) if methods else set[str]()
+            foreign = {key for key in given if key.removeprefix("method.") not in own}
             point = {key: value for key, value in point.items() if key not in foreign}
-            own = [(key, value) for key, value in stated if key not in foreign]
-            config = settings.load(file, [*own, *point.items(), ("seed", seed)])
+            kept = [(key, value) for key, value in stated if key not in foreign]
+            config = settings.load(file, [*kept, *point.items(), ("seed", seed)])
             config = defaults.resolve(config)[0]
             if len(varied.get("method.teacher", ())) == 1 and "method.teacher" in point:
                 point.pop("method.teacher")
@@ -101,26 +106,16 @@ def plan(
     return sorted(planned.values(), key=lambda run: run.config.seed)
 
 
-def _check_options(methods: Sequence[Any], given: Iterable[str]) -> None:
-    """Raises ValueError for an option of [method] that none of several methods takes."""
-    taken = set[str]().union(*(asked(str(name)) for name in methods)) - {"model", "samples"}
-    for key in given:
-        table, _, name = key.partition(".")
-        if taken and table == "method" and name not in {"name", *taken}:
-            raise unknown(f"option of {', '.join(map(str, methods))}", name, taken)
+def _options(methods: Sequence[str], given: Iterable[str]) -> set[str]:
+    """Of the settings that are given, the options of [method] that some of several methods take.
 
-
-def _foreign(point: Mapping[str, Any], methods: Sequence[Any], given: set[str]) -> set[str]:
-    """Of the settings that are given, the options of [method] that others of these methods take.
-
-    point: says which of the methods it is.
+    Raises ValueError for an option that none takes, where any takes options.
     """
-    if "method.name" not in point:
-        return set()
-    own, *taken = (asked(str(name)) for name in (point["method.name"], *methods))
-    options = {key.removeprefix("method."): key for key in given if key.startswith("method.")}
-    options.pop("name", None)
-    return {key for name, key in options.items() if name in set().union(*taken) - own}
+    taken = set[str]().union(*map(asked, methods)) - {"samples"}
+    options = {key.removeprefix("method.") for key in given if key.startswith("method.")} - {"name"}
+    for name in options - taken if taken else ():
+        raise unknown(f"option of {', '.join(methods)}", name, taken)
+    return {f"method.{name}" for name in options & taken}
 
 
 def _stems(files: Sequence[Path]) -> list[str]:

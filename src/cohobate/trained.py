@@ -146,14 +146,14 @@ def open_network(source: str, overrides: Sequence[str] = ()) -> Trained:
     path = Path(source.removeprefix(LOCAL))
     if (path / "config.toml").is_file():
         return reopen(path, overrides)
-    own = ("model",) if path.is_file() else ()
-    _check_taken(source, overrides, (*TAKEN, "precision", *own))
-    config = settings.parse(settings.override({}, overrides), source)
     if not (source.startswith(TIMM) or path.is_file() or (path / "config.json").is_file()):
         raise ValueError(
             f"{path} is no run folder, no folder of timm's form (config.json, model.safetensors) and"
             " no checkpoint file: give one of them, or timm:NAME"
         )
+    own = ("model",) if path.is_file() else ()
+    _check_taken(source, overrides, (*TAKEN, "precision", *own))
+    config = settings.parse(settings.override({}, overrides), source)
     if "name" not in config.data.model_fields_set:
         raise ValueError(
             f"{source} is no run, which would name its data: add data.name=NAME data.root=FOLDER,"
@@ -193,7 +193,8 @@ def open_file(path: Path, config: RunConfig) -> tuple[Classifier, ImageSet]:
     """
     if "arch" not in config.model.model_fields_set:
         raise ValueError(
-            f"{path} does not tell its network: add model.arch=NAME, such as model.arch=resnet18"
+            f"{path} is a checkpoint: say which network it holds by model.arch=NAME, such as"
+            " model.arch=resnet18"
         )
     data = build.load_data(config)
     arch, options = config.model.arch, dict(config.model.options)

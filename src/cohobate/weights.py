@@ -111,9 +111,13 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         state: dict[str, Any] = timm.models.load_state_dict(str(file))
         if not all(isinstance(each, torch.Tensor) for each in state.values()):
             raise TypeError("it holds more than tensors")
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read as a checkpoint: {error}") from error
     except Exception as error:  # what is no checkpoint raises whatever its reader stumbles over
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{file} cannot be read as a checkpoint: {reason}") from error
+        raise ValueError(
+            f"{file} cannot be read as a checkpoint: it should hold named tensors, as torch.save or"
+            " safetensors writes them, and no objects of other classes"
+        ) from error
     return state
 
 

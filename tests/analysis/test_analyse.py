@@ -164,7 +164,7 @@ MISTAKES = {
     "cut": (["--split", "val", "data.val=0"], ["takes no data.val", "stay cut as they were"]),
     "setting": (["data.nmae=digits"], ["nmae", "did you mean 'name'"]),
     "seeds' val": (["again", "--split", "val"], ["other val images", "--split test"]),
-    "folder": (["nowhere"], ["nowhere is not a run folder"]),
+    "folder": (["nowhere"], ["there is no folder nowhere"]),
     "out": (["--out", "plain/config.toml"], ["cannot be written to", "--out DIR"]),
     "few": (["--images", 3], ["needs 4 images or more", "3"]),
     "section": (

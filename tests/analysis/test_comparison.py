@@ -116,10 +116,13 @@ def test_data_sets_are_ranked_for_themselves(make_run):
 def test_what_chance_alone_does_to_many_intervals_is_told(make_run):
     found = compare([make_run(), make_run(method="kd")])
     plain, row = found.rows[0], replace(found.rows[1], low=-0.01, high=0.02)
-    few, many = (replace(found, rows=[plain] + [row] * number) for number in (19, 40))
+    few, many, most = (replace(found, rows=[plain] + [row] * n) for n in (19, 20, 62))
     assert len(few.findings) == 1
-    assert "these 40 intervals" in many.findings[-1]
-    assert many.findings[-1].endswith("would still put about 1 ahead and as many behind")
+    assert many.findings[-1].startswith("Each of these 20 intervals is for one method")
+    assert many.findings[-1].endswith("up to about 1 of them would still leave zero out")
+    assert "up to about 3 of them" in most.findings[-1]
+    tried = replace(many, rows=[plain, row] + [replace(row, chosen=False)] * 40)
+    assert len(tried.findings) == 1  # of what was not chosen nothing is said
 
 
 def test_without_baseline_or_validation_nothing_is_invented(make_run):
@@ -137,7 +140,10 @@ def test_without_baseline_or_validation_nothing_is_invented(make_run):
         ((0.80, 0.815), "Ahead of supervised by no more than the spread over seeds: kd (+0.25)"),
         ((0.80, 0.81), "Not ahead of supervised: kd (+0.00)"),
         ((0.70, 0.71), "Not ahead of supervised: kd (−10.00)"),
-        ((0.90,), "Ahead of supervised, as far as one seed can tell: kd (+10.00)"),
+        (
+            (0.90,),
+            "Above supervised on one seed, which does not show that it is ahead: kd (+10.00)",
+        ),
     ],
 )
 def test_words_are_no_stronger_than_the_numbers(make_run, test, said):
@@ -240,7 +246,9 @@ def test_what_else_a_row_holds(make_run):
         make_run(seed=1, last=last, environment=memory),
         make_run(seed=2, last={**last, "test/top5": 0.8}, environment={"peak_memory_bytes": 5}),
     ]
-    (row,) = compare(runs).rows
+    found = compare(runs)
+    assert "oracle: the test images chose the epoch, so it is no result" in found.warnings
+    (row,) = found.rows
     assert (row.top5, row.oracle) == (pytest.approx(0.85), pytest.approx(0.83))
     assert row.top5_sd == pytest.approx(0.005**0.5)
     assert (row.memory, row.epochs) == (5 * 2**20 + 2, 3)
@@ -302,7 +310,9 @@ def test_one_seed_in_common_is_one_seed(make_run):
     theirs = [make_run(seed=seed, test=0.7) for seed in (2, 3)]
     comparison = compare([*ours, *theirs])
     assert comparison.rows[1].common == 1
-    assert comparison.findings == ["Ahead of supervised, as far as one seed can tell: kd (+20.00)"]
+    assert comparison.findings == [
+        "Above supervised on one seed, which does not show that it is ahead: kd (+20.00)"
+    ]
 
 
 def test_a_share_far_from_the_baseline_is_a_warning(make_run):
@@ -310,8 +320,15 @@ def test_a_share_far_from_the_baseline_is_a_warning(make_run):
     dear = {"cost": {**sizes, "step_macs": 720_000_000, "supervised_macs": 240_000_000}}
     runs = [make_run(last={"step": 60}), make_run(method="kd", last={"step": 27}, environment=dear)]
     said = "in whole epochs, a training costs another share of the baseline's operations: kd 1.35"
-    assert uneven(compare(runs, budget="Every method …")) == [said]
-    assert uneven(compare(runs[:1])) == []
+    assert uneven(compare(runs, budget="Every method …"), "compute") == [said]
+    assert uneven(compare(runs[:1]), "compute") == []
+
+
+def test_minutes_far_from_those_of_the_baseline_are_a_warning(make_run):
+    runs = [make_run(), make_run(method="kd", last={"seconds": 12.0})]  # instead of 30
+    said = "trainings took another share of the baseline's minutes than was planned: kd 0.80"
+    assert uneven(compare(runs), "minutes") == [said]
+    assert uneven(compare(runs), "epochs") == uneven(compare(runs[:1]), "minutes") == []
 
 
 def test_unfinished_runs_are_left_out_and_said(make_run):

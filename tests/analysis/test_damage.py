@@ -18,6 +18,18 @@ def test_a_damaged_run_is_left_out_and_said(make_run):
     comparison = compare([good, bad])
     assert [run.seed for run in comparison.runs] == [1]
     assert comparison.warnings[0].startswith(f"left out: {bad / 'environment.json'} is damaged: ")
+    assert comparison.left_out == comparison.warnings[:1]
+
+
+def test_a_folder_that_cannot_be_read_is_no_success(make_run, cohobate):
+    good, bad = make_run(seed=1), make_run(seed=2)
+    (bad / "metrics.jsonl").write_text("{")
+    ran = cohobate("compare", good, bad, "--out", "out")
+    assert ran.code == 1 and "warning: left out: " in ran.out
+    ran = cohobate("compare", good, good.parent / "seed3", "--out", "out")
+    assert ran.code == 2 and f"there is no {good.parent / 'seed3'}: give run folders" in ran.err
+    ran = cohobate("compare", good.parent, "--out", "out")
+    assert ran.code == 2 and f"name those, such as {good.parent / 'seed'}" in ran.err
 
 
 def test_outcomes_of_another_network_are_refused(make_run):
@@ -99,5 +111,5 @@ def test_a_row_that_is_none_is_one_sentence(make_run, cohobate, row):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(ValueError, match="is not a run folder"):
+    with pytest.raises(ValueError, match="there is no folder"):
         Run.read(tmp_path / "nowhere")

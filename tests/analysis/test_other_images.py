@@ -36,6 +36,15 @@ def test_other_training_images_of_one_seed_are_told(make_run):
     assert "cccccccc" in found[0]
 
 
+def test_other_validation_images_of_one_seed_are_told(make_run):
+    runs = [
+        make_run(method=method, environment={"images": {"val": mark * 32, "test": "0" * 32}})
+        for method, mark in (("supervised", "a"), ("kd", "b"))
+    ]
+    found = [said for said in compare(runs).warnings if "validation images of seed" in said]
+    assert len(found) == 1 and "bbbbbbbb in kd" in found[0]
+
+
 @pytest.mark.parametrize("images", [100, 80], ids=["as many", "fewer"])
 def test_scores_of_other_test_images_are_not_subtracted(make_run, images):
     runs = [make_run(seed=s, right=ANSWERS[s], images="1" * 32) for s in (1, 2)]

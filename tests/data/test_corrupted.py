@@ -1,5 +1,7 @@
 """The published corrupted sets, from small copies in their form."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -82,6 +84,12 @@ def test_class_folders_are_read_by_their_names(imagenet, size):
         torch.testing.assert_close(colours, expected, atol=3, rtol=0)
 
 
+def test_a_severity_that_is_missing_is_told_before_any_is_read(imagenet):
+    shutil.rmtree(imagenet / "fog" / "4")
+    with pytest.raises(ValueError, match=r"fog/4 is missing: it should hold"):
+        Corrupted(imagenet, ["n00", "n01", "n02"], 64)
+
+
 def test_what_is_no_such_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder: it should hold"):
         Corrupted(tmp_path / "nowhere", "ab", 32)
@@ -124,6 +132,7 @@ def test_a_damaged_array_is_named(cifar, damage):
 def test_a_class_that_the_network_does_not_know_is_named(imagenet):
     with pytest.raises(ValueError, match="n02 is of none of the network's classes: n01, n03"):
         Corrupted(imagenet, ["n01", "n03"], 224).split("fog", 1)
-    (imagenet / "contrast" / "1").mkdir(parents=True)
+    for severity in range(1, 6):
+        (imagenet / "contrast" / str(severity)).mkdir(parents=True)
     with pytest.raises(ValueError, match="holds no images"):
         Corrupted(imagenet, ["n01", "n02"], 224).split("contrast", 1)

@@ -32,7 +32,7 @@ CASES = [
 UPSIDE = {"frskd", "frskd_sla"}
 """Methods with a self-teacher on top of the network: fresh batch norms, one on the other, magnify
 any rounding of what comes from below, and the very first gradient agrees less well, even over twice
-the rows."""
+the rows: with a cosine of 0.988 to 0.994 on various processors, and of 0.976 to 0.989 over as many."""
 
 CHOOSING = {"unix"}
 """Methods that rank the images by what the network says: a rounding lets two of them change places."""

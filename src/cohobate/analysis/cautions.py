@@ -1,6 +1,7 @@
 """What a comparison has to be read with: all that its runs do not share, a sentence each."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from cohobate.analysis.groups import Group, data_sets, differing, takes
@@ -11,6 +12,8 @@ MACHINE = ("cohobate", "code", "torch", "torchvision", "timm", "processor", "dev
 LENGTH = ("optim.epochs", "optim.milestones", "optim.warmup")
 """The settings that a budget changes, besides what a method counts in epochs."""
 ROOT = "data.root"
+LEARNT = {"train": "training", "val": "validation"}
+"""The parts of the images that a run learns from, or is chosen by."""
 
 
 def cautions(groups: list[Group], scaled: bool = False) -> list[str]:
@@ -53,7 +56,7 @@ def mixed(group: Group) -> list[str]:
 
 
 def _other_images(groups: list[Group]) -> list[str]:
-    """Of runs on the same data those that were scored, and of one seed those that trained, on others."""
+    """Of runs on the same data those that were scored, and of one seed those that trained or were validated, on others."""
     told = []
     tests: dict[str, list[tuple[str, str]]] = {}
     for group in groups:
@@ -68,11 +71,11 @@ def _other_images(groups: list[Group]) -> list[str]:
         for run in group.runs:
             key = f"{sorted(group.terms.items(), key=str)} {run.seed}"
             by_terms.setdefault(key, []).append((group.label, run))
-    for runs in by_terms.values():
-        places = [(run.images["train"][:8], label) for label, run in runs if "train" in run.images]
+    for runs, (part, what) in product(by_terms.values(), LEARNT.items()):
+        places = [(run.images[part][:8], label) for label, run in runs if part in run.images]
         if len({mark for mark, _ in places}) > 1:
             seed = runs[0][1].seed
-            told.append(difference(f"fingerprint of the training images of seed {seed}", places))
+            told.append(difference(f"fingerprint of the {what} images of seed {seed}", places))
     return told
 
 

@@ -21,6 +21,7 @@ class Comparison:
 
     budget: a sentence on what was made equal, where it is not the number of epochs.
     tuned: sentences on what validation images chose of the settings that were varied.
+    left_out: sentences, among the warnings too, on the folders that hold no finished run.
     """
 
     groups: list[Group]
@@ -28,6 +29,7 @@ class Comparison:
     warnings: list[str]
     budget: str = ""
     tuned: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def task(self) -> Task:
@@ -55,11 +57,11 @@ class Comparison:
                 said = verdict(row, spread[row.baseline])
                 found.setdefault(said, []).append(f"{row.label} ({ahead(row)})")
         told = [f"{said}: {', '.join(those)}" for said, those in found.items()]
-        bounded = sum(row.low is not None for row in self.rows)
+        bounded = sum(row.low is not None and row.chosen is not False for row in self.rows)
         if bounded >= MANY:
             told.append(
                 f"Each of these {bounded} intervals is for one method by itself: if none changed"
-                f" anything, chance would still put about {bounded / 40:.0f} ahead and as many behind"
+                f" anything, up to about {round(bounded / MANY)} of them would still leave zero out"
             )
         return told
 
@@ -77,13 +79,13 @@ def compare(
         try:
             run = Run.read(path)
         except ValueError as error:
-            left_out.append(str(error))
+            left_out.append(f"left out: {error}")
             continue
         if run.finished and 0 <= run.score <= 1:
             runs.append(run)
         elif run.finished:
             score = f"test/{run.task.score} is {run.score}, and no share between 0 and 1"
-            left_out.append(f"{path / 'metrics.jsonl'}: {score}")
+            left_out.append(f"left out: {path / 'metrics.jsonl'}: {score}")
         else:
             epochs = f"{len(run.rows)} of {run.epochs} epochs"
             lost = RunDir(path).model.is_file()  # which is written at the end
@@ -92,9 +94,10 @@ def compare(
                 if lost
                 else "so far: `cohobate train` it again to finish"
             )
-            left_out.append(f"{path}: {epochs} {remedy}")
+            left_out.append(f"left out: {path}: {epochs} {remedy}")
     if not runs:
-        raise ValueError("; ".join(["no finished run to compare", *told, *left_out]))
+        reasons = [said.removeprefix("left out: ") for said in left_out]
+        raise ValueError("; ".join(["no finished run to compare", *told, *reasons]))
     check_task(runs)
     groups = group(runs)
     shares = _are_unequal(groups, budget)
@@ -102,17 +105,29 @@ def compare(
     sets = data_sets(groups)
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
-    warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
-    return Comparison(groups, rows, warnings + cautions(groups, scaled=bool(budget)), budget)
+    warnings = [*told, *left_out, *_unpaired(groups, rows)]
+    if any(row.oracle is not None for row in rows):
+        warnings.append("oracle: the test images chose the epoch, so it is no result")
+    warnings += cautions(groups, scaled=bool(budget))
+    return Comparison(groups, rows, warnings, budget, left_out=left_out)
 
 
-def uneven(comparison: Comparison) -> list[str]:
-    """A sentence where whole epochs leave rows far from the operations that a budget gave to all."""
-    far = [
-        f"{row.label} {row.share:.2f}" for row in comparison.rows if abs((row.share or 1) - 1) > 0.1
-    ]
-    said = "in whole epochs, a training costs another share of the baseline's operations"
-    return [f"{said}: {', '.join(far)}"] if far else []
+def uneven(comparison: Comparison, budget: str) -> list[str]:
+    """A sentence where rows are far from what a budget gave to all."""
+    minutes = {row.label: row.minutes for row in comparison.rows}
+    far = []
+    for row in comparison.rows:
+        if budget == "minutes":
+            share = row.minutes / minutes[row.baseline] if row.baseline else 1
+        else:
+            share = row.share or 1
+        if abs(share - 1) > 0.1:
+            far.append(f"{row.label} {share:.2f}")
+    said = {
+        "compute": "in whole epochs, a training costs another share of the baseline's operations",
+        "minutes": "trainings took another share of the baseline's minutes than was planned",
+    }
+    return [f"{said[budget]}: {', '.join(far)}"] if far and budget in said else []
 
 
 def _are_unequal(groups: list[Group], budget: str) -> bool:
@@ -148,7 +163,7 @@ def verdict(row: Row, baseline_sd: float | None) -> str:
     if not row.difference or row.difference < 0:
         return f"Not ahead of {row.baseline}"
     if row.common == 1 or row.score_sd is None or baseline_sd is None:
-        return f"Ahead of {row.baseline}, as far as one seed can tell"
+        return f"Above {row.baseline} on one seed, which does not show that it is ahead"
     if row.difference <= max(row.score_sd, baseline_sd):
         return f"Ahead of {row.baseline} by no more than the spread over seeds"
     return f"Ahead of {row.baseline} by more than the spread over seeds"

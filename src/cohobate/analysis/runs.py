@@ -151,6 +151,8 @@ def parsed(file: Path, parse: Callable[[str], Any], empty: Any = None) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         if empty is not None and file.parent.is_dir():
             return empty
+        if not file.parent.exists():
+            raise ValueError(f"there is no folder {file.parent}") from None
         reason = f"{file.parent} is not a run folder: it has no {file.name}"
         if below := next(file.parent.glob(f"*/{file.name}"), None) or next(
             file.parent.glob(f"*/*/{file.name}"), None

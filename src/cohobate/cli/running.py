@@ -93,7 +93,7 @@ def compare(
 ) -> None:
     """Put runs side by side: a table here, and curves in a report. Trains what is missing.
 
-    A run that fails is named and left out, and the exit code is then 1.
+    A run that fails, or cannot be read, is named and left out, and the exit code is then 1.
     """
     from cohobate import downstream, planning, study
     from cohobate.analysis import comparison, report, tables, transfers, tuning
@@ -124,6 +124,8 @@ def compare(
             f"--budget {budget} says how long runs are to be, and {folders[0]} is a run already: give"
             " run files alone, or leave --budget away"
         )
+    if lost := [str(path) for path in folders if not path.exists()]:
+        raise ValueError(f"there is no {', '.join(lost)}: give run folders, or run files")
     folder = out or planning.default_folder(files)
     runs = runs or folder / "runs"
     check_folder(folder)
@@ -148,8 +150,7 @@ def compare(
     found = comparison.compare(folders, told=told, budget=sentence)
     if swept:
         found = tuning.tune(found, swept)
-    if budget == "compute":
-        found = replace(found, warnings=[*found.warnings, *comparison.uneven(found)])
+    found = replace(found, warnings=[*found.warnings, *comparison.uneven(found, budget)])
     show_comparison(found)
     tables.write(found, folder)
     moved = None
@@ -161,7 +162,7 @@ def compare(
     page = folder / "report.html"
     report.write_report(found, page, title="Comparison", command=command(), transfers=moved)
     print(f"curves and details: {page}")
-    if failed:
+    if failed or found.left_out:
         raise typer.Exit(1)
 
 

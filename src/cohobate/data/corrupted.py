@@ -63,6 +63,8 @@ class Corrupted:
         if not self.names:
             raise ValueError(f"--corrupted {root} holds no corruptions: {LAYOUT}")
         self.notes = self._compare() if self.labels.is_file() else []
+        if not self.labels.is_file():
+            self._check_folders()
 
     def _compare(self) -> list[str]:
         """Holds CIFAR's names against those of the classes. A sentence where there are none to compare."""
@@ -79,6 +81,15 @@ class Corrupted:
                     f" {number} is {theirs!r}, and that of the network {ours!r}"
                 )
         return []
+
+    def _check_folders(self) -> None:
+        """Raises ValueError for a severity that is missing, before hours go into those before it."""
+        places = [self.root / name / str(each) for name in self.names for each in SEVERITIES]
+        if missing := [place for place in places if not place.is_dir()]:
+            raise ValueError(
+                f"--corrupted {self.root}: {missing[0]} is missing"
+                f"{f', and {len(missing) - 1} more' if missing[1:] else ''}: {LAYOUT}"
+            )
 
     def split(self, name: str, severity: int) -> Split:
         """The test images under a corruption, ready to be served.

@@ -101,7 +101,7 @@ def measure(images: Tensor | list[Path], size: int) -> tuple[Tensor, Tensor, int
     counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)])
     shares = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / 255
-    mean = (shares * values).sum(1)  # not a product: that rounds each row in its own way
+    mean = (shares * values).sum(1)  # a product of matrices would round each row in its own way
     std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
     grey = torch.equal(images[:, 0], images[:, 1]) and torch.equal(images[:, 1], images[:, 2])
     return mean, torch.where(std > 0, std, 1.0), 1 if grey else 3

@@ -196,4 +196,5 @@ def method_name(kind: type[Method]) -> str:
 
 def asked(name: str) -> set[str]:
     """What a method's class asks for by name: its options, its teacher, and how many images there are."""
-    return {*inspect.signature(find_method(name)).parameters}
+    parameters = inspect.signature(find_method(name)).parameters.values()
+    return {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
