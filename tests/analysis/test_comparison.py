@@ -7,6 +7,7 @@ import pytest
 
 from cohobate.analysis.bootstrap import interval
 from cohobate.analysis.comparison import compare, uneven
+from cohobate.analysis.curves import learning_curves
 from cohobate.analysis.rows import percent
 
 
@@ -123,6 +124,20 @@ def test_what_chance_alone_does_to_many_intervals_is_told(make_run):
     assert "up to about 3 of them" in most.findings[-1]
     tried = replace(many, rows=[plain, row] + [replace(row, chosen=False)] * 40)
     assert len(tried.findings) == 1  # of what was not chosen nothing is said
+
+
+def test_a_crowd_is_told_of_in_fewer_words_and_strokes(make_run):
+    def drawn(methods: int) -> tuple[str, int]:
+        runs = [
+            make_run(f"{methods}/m{n}", "kd", options={"temperature": n}) for n in range(methods)
+        ]
+        found = compare([make_run(f"{methods}/plain"), *runs])
+        return found.findings[0], len(list(learning_curves(found).data))
+
+    said, traces = drawn(11)
+    assert traces == 12 * 3 and said.startswith("Not ahead of supervised: kd temperature=")
+    said, traces = drawn(13)
+    assert traces == 14 and said.startswith("Not ahead of supervised, 13 rows: kd temperature=")
 
 
 def test_without_baseline_or_validation_nothing_is_invented(make_run):

@@ -176,7 +176,7 @@ def settings(comparison: Comparison, method: str) -> Figure:
 
 
 def _over_epochs(axes: Axes, comparison: Comparison, value: Value) -> None:
-    """A thin line a seed, the mean of a group, and a band of ± sd where there are several."""
+    """A thin line a seed, the mean of a group, and a band of ± sd; of a crowd the means alone."""
     for style, group in zip(_styles(comparison), comparison.groups):
         table: list[list[Any]] = [
             [value(row) for row in run.rows] for run in group.runs if curves.has(run, value)
@@ -185,7 +185,7 @@ def _over_epochs(axes: Axes, comparison: Comparison, value: Value) -> None:
             continue
         x = [*range(1, len(table[0]) + 1)]
         mean = [fmean(values) for values in zip(*table)]
-        if len(table) > 1:
+        if len(table) > 1 and not comparison.crowded:
             for line in table:
                 axes.plot(x, line, color=style.colour, alpha=0.3, linewidth=0.6)
             apart = [stdev(values) for values in zip(*table)]

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from cohobate.analysis.cautions import cautions
 from cohobate.analysis.groups import BASELINE, Group, baseline_of, data_sets, group
-from cohobate.analysis.rows import Row, ahead, row_of
+from cohobate.analysis.rows import Row, ahead, percent, row_of
 from cohobate.analysis.runs import Run, check_task
 from cohobate.rundir import RunDir
 from cohobate.tasks import Task
 
 MANY = 20
 """From so many intervals of 95 % on, chance alone is expected to leave zero out of one of them."""
+
+CROWD = 12
+"""More methods than these are drawn, and told of, in fewer strokes."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,27 @@ class Comparison:
         return len(self.rows) > 1
 
     @property
+    def crowded(self) -> bool:
+        """Whether there are so many rows that curves show their means alone."""
+        return len(self.rows) > CROWD
+
+    @property
     def findings(self) -> list[str]:
         """What the rows say against their baseline, in words no stronger than the numbers.
 
-        Of the values that a sweep tried, only what the chosen ones say.
+        Of the values that a sweep tried, only what the chosen ones say. Of more than `CROWD` rows of
+        which the same is said, intervals are left to the table.
         """
         spread = {row.label: row.score_sd for row in self.rows}
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[Row]] = {}
         for row in self.rows:
             if row.baseline and row.difference is not None and row.chosen is not False:
-                said = verdict(row, spread[row.baseline])
-                found.setdefault(said, []).append(f"{row.label} ({ahead(row)})")
-        told = [f"{said}: {', '.join(those)}" for said, those in found.items()]
+                found.setdefault(verdict(row, spread[row.baseline]), []).append(row)
+        told = []
+        for said, rows in found.items():
+            many = len(rows) > CROWD
+            each = [f"{r.label} ({percent(r.difference, '+') if many else ahead(r)})" for r in rows]
+            told.append(f"{said}{f', {len(rows)} rows' if many else ''}: {', '.join(each)}")
         bounded = sum(row.low is not None and row.chosen is not False for row in self.rows)
         if bounded >= MANY:
             told.append(

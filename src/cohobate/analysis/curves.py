@@ -85,11 +85,12 @@ def every_term(comparison: Comparison) -> list[str]:
 
 
 def add(figure: go.Figure, comparison: Comparison, value: Value, unit: str = "") -> go.Figure:
-    """Adds every group, with those of its runs whose rows all have the value."""
+    """Adds every group, with those of its runs whose rows all have the value; of a crowd the means."""
     look = styles(comparison)
     for group in comparison.groups:
         if runs := [run for run in group.runs if has(run, value)]:
-            figure.add_traces(curve(replace(group, runs=runs), look[group.label], value, unit))
+            own, style = replace(group, runs=runs), look[group.label]
+            figure.add_traces(curve(own, style, value, unit, alone=comparison.crowded))
     if max(run.epochs for run in comparison.runs) <= 10:
         figure.update_xaxes(dtick=1)  # there is no half an epoch
     return figure.update_layout(hoverdistance=100)  # pixels: the ends of a curve lie on the frame
@@ -100,8 +101,10 @@ def has(run: Run, value: Value) -> bool:
     return all(value(row) is not None for row in run.rows)
 
 
-def curve(group: Group, style: Style, value: Value, unit: str) -> list[go.Scatter]:
-    """A thin line a seed, their mean, and a band of ± sd where there are several."""
+def curve(
+    group: Group, style: Style, value: Value, unit: str, *, alone: bool = False
+) -> list[go.Scatter]:
+    """A thin line a seed, their mean, and a band of ± sd where there are several; or the mean alone."""
     table = [[value(row) for row in run.rows] for run in group.runs]
     epochs = [*range(1, group.runs[0].epochs + 1)]
     mean = [fmean(values) for values in zip(*table)]
@@ -140,4 +143,4 @@ def curve(group: Group, style: Style, value: Value, unit: str) -> list[go.Scatte
         )
         for run, values in zip(group.runs, table)
     ]
-    return [band, centre, *seeds]
+    return [centre] if alone else [band, centre, *seeds]

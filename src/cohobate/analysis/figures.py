@@ -62,7 +62,8 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
 def scores(comparison: Comparison) -> go.Figure:
     """The test score at the last epoch: above, a dot a seed; below, the mean ± sd."""
     labels = [wrapped(group.label) for group in comparison.groups]
-    figure = blank(f"test {comparison.task.title} (%)", height=64 + rows_high(labels, least=60))
+    high = rows_high(labels, least=40 if comparison.crowded else 60)
+    figure = blank(f"test {comparison.task.title} (%)", height=64 + high)
     look = styles(comparison)
     for place, (group, row) in enumerate(zip(comparison.groups, comparison.rows)):
         style, spread = look[group.label], 100 * (row.score_sd or 0)
