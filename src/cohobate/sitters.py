@@ -159,12 +159,22 @@ def _are_apart(runs: Sequence[Run]) -> bool:
 
 
 def run_styles(sitters: Sequence[Sitter], comparison: Comparison | None) -> dict[str, Style]:
-    """A look for each run: that of its learning curve where it has one of its own."""
+    """A look for each run: in the colour of its learning curve where there are strokes enough for all
+    seeds, else that of the curves that are one run's."""
     known: dict[Path, Style] = {}
     if comparison is not None:
-        look = styles(comparison)
-        single = [group for group in comparison.groups if len(group.runs) == 1]
-        known = {group.runs[0].path: look[group.label] for group in single}
+        look, groups = styles(comparison), comparison.groups
+        colours = [style.colour for style in look.values()]
+        if len({*colours}) < len(colours) or max(len(g.runs) for g in groups) > len(DASHES):
+            groups = [group for group in groups if len(group.runs) == 1]
+            known = {group.runs[0].path: look[group.label] for group in groups}
+        else:
+            seeds = [(g, zip(g.runs, DASHES)) for g in groups]
+            known = {
+                run.path: Style(look[group.label].colour, stroke)
+                for group, strokes in seeds
+                for run, stroke in strokes
+            }
     every = looks(map(str, range(LOOKS))).values()
     others = cycle([style for style in every if style not in known.values()] or every)
     return {each.label: known.get(each.run.path) or next(others) for each in sitters}

@@ -58,6 +58,11 @@ def test_a_run_looks_like_its_own_curve_and_like_no_other_run(make_run):
     assert looks[str(paths[0])] == curves["supervised"]
     assert looks[str(paths[3])] == curves["ofd"]
     assert len(set(looks.values())) == 4
+    shades = {looks[str(path)].colour for path in paths[1:3]}
+    assert shades == {curves["kd"].colour}  # two strokes of one colour
+    crowd = sitters(*paths, *(make_run(f"s{seed}", "kd", seed) for seed in (3, 4)))
+    looks = run_styles(crowd, compared(crowd)[0])  # four seeds, and three strokes
+    assert len(set(looks.values())) == 6
     many = [Sitter(str(number), every[0].run) for number in range(2 * LOOKS)]
     assert len(run_styles(many, None)) == 2 * LOOKS
 

@@ -192,7 +192,9 @@ def accuracy_and_cost(comparison: Comparison) -> go.Figure | None:
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers for a logarithmic axis, from just below `low` to just above `high`."""
     decades = range(floor(log10(low)) - 1, floor(log10(high)) + 2)
-    steps = (1, 1.5, 2, 3, 5, 7) if high < 30 * low else (1, 3) if high < 1e4 * low else (1,)
+    reach = high / low
+    fine = (1, 1.5, 2, 3, 5, 7) if reach < 5 else (1, 2, 5)
+    steps = fine if reach < 30 else (1, 3) if reach < 1e4 else (1,)
     every = [float(f"{step}e{decade}") for decade in decades for step in steps]
     first = max(tick for tick in every if tick <= low)
     last = min(tick for tick in every if tick >= high)
