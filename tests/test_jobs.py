@@ -72,7 +72,7 @@ def test_a_run_that_fails_leaves_the_others_alone(one_core, smoke, tmp_path, cap
 def test_a_signal_stops_all_and_keeps_their_checkpoints(tmp_path):
     settings = ("optim.epochs=500", *TINY[1:])
     out = tmp_path / "out"
-    wanted = ("--jobs", "2", "--methods", "supervised,mixup", "--out", str(out))
+    wanted = ("--jobs", "2", "--methods", "supervised,mixup,cskd", "--out", str(out))
     command = [sys.executable, "-m", "cohobate", "compare", str(SMOKE), *settings, *wanted]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     folders = [out / "runs" / name / "seed0" for name in ("supervised", "mixup")]
@@ -84,7 +84,7 @@ def test_a_signal_stops_all_and_keeps_their_checkpoints(tmp_path):
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     assert "supervised/seed0: stopped" in said and "mixup/seed0: stopped" in said
-    assert "stopped by SIGINT in 2 runs; nothing is lost" in said
+    assert "stopped by SIGINT in 2 runs, 1 not begun; nothing is lost" in said
     for folder in folders:
         rows = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         assert 0 < len(rows) < 500

@@ -162,6 +162,7 @@ def test_what_is_kept_of_a_run_is_enough_and_what_is_missing_is_told(cohobate):
 
     Path("runs/supervised/seed1/metrics.jsonl").write_text('{"epoch": 0}\n')
     ran = cohobate(*both, "--no-train")
+    assert ran.code == 1
     assert "metrics.jsonl is damaged: line 1 does not say step" in ran.out
     assert "supervised (seed 2)" in ran.out
     Path("runs/supervised/seed0/environment.json").write_text("{")

@@ -79,7 +79,8 @@ def side_by_side(jobs: Sequence[Job], at_once: int, display: Lines) -> dict[str,
                 job.process.kill()
             raise
     if signals.received:
-        raise Interrupted(signals.received, counted(stopped, "run"))
+        left = f", {len(waiting)} not begun" if waiting else ""
+        raise Interrupted(signals.received, counted(stopped, "run") + left)
     return failed
 
 

@@ -159,8 +159,11 @@ def _are_apart(runs: Sequence[Run]) -> bool:
 
 
 def run_styles(sitters: Sequence[Sitter], comparison: Comparison | None) -> dict[str, Style]:
-    """A look for each run: in the colour of its learning curve where there are strokes enough for all
-    seeds, else that of the curves that are one run's."""
+    """A look for each run: the colour of its learning curve, and a stroke for each seed.
+
+    Where there are more methods than colours, or more seeds than strokes, only a method of one seed
+    has the look of its curve; the others have what is left.
+    """
     known: dict[Path, Style] = {}
     if comparison is not None:
         look, groups = styles(comparison), comparison.groups
@@ -169,11 +172,10 @@ def run_styles(sitters: Sequence[Sitter], comparison: Comparison | None) -> dict
             groups = [group for group in groups if len(group.runs) == 1]
             known = {group.runs[0].path: look[group.label] for group in groups}
         else:
-            seeds = [(g, zip(g.runs, DASHES)) for g in groups]
             known = {
                 run.path: Style(look[group.label].colour, stroke)
-                for group, strokes in seeds
-                for run, stroke in strokes
+                for group in groups
+                for run, stroke in zip(group.runs, DASHES)
             }
     every = looks(map(str, range(LOOKS))).values()
     others = cycle([style for style in every if style not in known.values()] or every)

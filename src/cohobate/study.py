@@ -99,9 +99,9 @@ def carry_out(
     return [folder / run.name for run in planned if str(run.name) not in failed], told
 
 
-def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[str]]:
-    """The folders of the runs that are done, and sentences on those that are not, or are damaged."""
-    done, told = list[Path](), list[str]()
+def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[str], list[str]]:
+    """The folders of the runs that are done, and sentences on those that are not, and on damaged ones."""
+    done, told, damaged = list[Path](), list[str](), list[str]()
     missing: dict[str, dict[str, list[str]]] = {}
     for run in planned:
         try:
@@ -110,14 +110,14 @@ def there(planned: Sequence[Planned], folder: Path) -> tuple[list[Path], list[st
                 continue
             state = _state(folder / run.name, run.config)
         except ValueError as error:
-            told.append(str(error))
+            damaged.append(str(error))
             continue
         cells = missing.setdefault(state, {}).setdefault(str(run.name.parent), [])
         cells.append(str(run.config.seed))
     for state, names in missing.items():
         cells = sorted(f"{name} (seed {', '.join(seeds)})" for name, seeds in names.items())
         told.append(f"{state}: {', '.join(cells)}")
-    return done, told
+    return done, told, damaged
 
 
 def _state(path: Path, config: RunConfig) -> str:

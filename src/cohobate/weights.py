@@ -110,14 +110,16 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     try:
         state: dict[str, Any] = timm.models.load_state_dict(str(file))
         if not all(isinstance(each, torch.Tensor) for each in state.values()):
-            raise TypeError("it holds more than tensors")
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read as a checkpoint: {error}") from error
+            raise TypeError("more than tensors")
     except Exception as error:  # what is no checkpoint raises whatever its reader stumbles over
-        raise ValueError(
-            f"{file} cannot be read as a checkpoint: it should hold named tensors, as torch.save or"
-            " safetensors writes them, and no objects of other classes"
-        ) from error
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        if isinstance(error, AttributeError | TypeError | LookupError | EOFError):
+            reason = "it is no table of named tensors"
+        elif reason.startswith("weights_only"):
+            reason = "it holds objects of classes that are not torch's own"
+        elif not reason:
+            reason = "there is no such file" if not file.exists() else type(error).__name__
+        raise ValueError(f"{file} cannot be read as a checkpoint: {reason}") from error
     return state
 
 

@@ -84,9 +84,10 @@ def test_class_folders_are_read_by_their_names(imagenet, size):
         torch.testing.assert_close(colours, expected, atol=3, rtol=0)
 
 
-def test_a_severity_that_is_missing_is_told_before_any_is_read(imagenet):
-    shutil.rmtree(imagenet / "fog" / "4")
-    with pytest.raises(ValueError, match=r"fog/4 is missing: it should hold"):
+@pytest.mark.parametrize("severity", [1, 4])
+def test_a_severity_that_is_missing_is_told_before_any_is_read(imagenet, severity):
+    shutil.rmtree(imagenet / "fog" / str(severity))
+    with pytest.raises(ValueError, match=rf"fog/{severity} is missing: it should hold"):
         Corrupted(imagenet, ["n00", "n01", "n02"], 64)
 
 

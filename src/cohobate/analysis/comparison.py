@@ -24,7 +24,7 @@ class Comparison:
 
     budget: a sentence on what was made equal, where it is not the number of epochs.
     tuned: sentences on what validation images chose of the settings that were varied.
-    left_out: sentences, among the warnings too, on the folders that hold no finished run.
+    left_out: of each folder that holds no finished run, why; the warnings say it too.
     """
 
     groups: list[Group]
@@ -72,8 +72,8 @@ class Comparison:
         bounded = sum(row.low is not None and row.chosen is not False for row in self.rows)
         if bounded >= MANY:
             told.append(
-                f"Each of these {bounded} intervals is for one method by itself: if none changed"
-                f" anything, up to about {round(bounded / MANY)} of them would still leave zero out"
+                f"Each of the {bounded} intervals in the table is for one method by itself: if none"
+                f" changed anything, about {round(bounded / MANY)} would be expected to leave zero out"
             )
         return told
 
@@ -91,13 +91,13 @@ def compare(
         try:
             run = Run.read(path)
         except ValueError as error:
-            left_out.append(f"left out: {error}")
+            left_out.append(str(error))
             continue
         if run.finished and 0 <= run.score <= 1:
             runs.append(run)
         elif run.finished:
             score = f"test/{run.task.score} is {run.score}, and no share between 0 and 1"
-            left_out.append(f"left out: {path / 'metrics.jsonl'}: {score}")
+            left_out.append(f"{path / 'metrics.jsonl'}: {score}")
         else:
             epochs = f"{len(run.rows)} of {run.epochs} epochs"
             lost = RunDir(path).model.is_file()  # which is written at the end
@@ -106,10 +106,9 @@ def compare(
                 if lost
                 else "so far: `cohobate train` it again to finish"
             )
-            left_out.append(f"left out: {path}: {epochs} {remedy}")
+            left_out.append(f"{path}: {epochs} {remedy}")
     if not runs:
-        reasons = [said.removeprefix("left out: ") for said in left_out]
-        raise ValueError("; ".join(["no finished run to compare", *told, *reasons]))
+        raise ValueError("; ".join(["no finished run to compare", *told, *left_out]))
     check_task(runs)
     groups = group(runs)
     shares = _are_unequal(groups, budget)
@@ -117,7 +116,7 @@ def compare(
     sets = data_sets(groups)
     pairs.sort(key=lambda p: (sets.index(p[0].data), not p[0].is_baseline, -p[1].score))
     groups, rows = map(list, zip(*pairs))
-    warnings = [*told, *left_out, *_unpaired(groups, rows)]
+    warnings = [*told, *(f"left out: {said}" for said in left_out), *_unpaired(groups, rows)]
     if any(row.oracle is not None for row in rows):
         warnings.append("oracle: the test images chose the epoch, so it is no result")
     warnings += cautions(groups, scaled=bool(budget))
@@ -137,7 +136,7 @@ def uneven(comparison: Comparison, budget: str) -> list[str]:
             far.append(f"{row.label} {share:.2f}")
     said = {
         "compute": "in whole epochs, a training costs another share of the baseline's operations",
-        "minutes": "trainings took another share of the baseline's minutes than was planned",
+        "minutes": "whole epochs, or another pace than was timed, gave another share of the minutes",
     }
     return [f"{said[budget]}: {', '.join(far)}"] if far and budget in said else []
 

@@ -111,6 +111,17 @@ def curve(
     spread = [stdev(values) if len(values) > 1 else 0.0 for values in zip(*table)]
     name = escaped(group.label)
     shared = {"legendgroup": group.label, "mode": "lines" if len(epochs) > 1 else "markers"}
+    centre = go.Scatter(
+        x=epochs,
+        y=mean,
+        name=wrapped(group.label),
+        line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
+        customdata=[[name, f"{f' ± {s:.2g}' if len(table) > 1 else ''}{unit}"] for s in spread],
+        hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}%{customdata[1]}<extra></extra>",
+        **shared,
+    )
+    if alone:
+        return [centre]
     band = go.Scatter(
         x=epochs + epochs[::-1],
         y=[m + s for m, s in zip(mean, spread)] + [m - s for m, s in zip(mean, spread)][::-1],
@@ -121,15 +132,6 @@ def curve(
         showlegend=False,
         legendgroup=group.label,
         mode="lines",
-    )
-    centre = go.Scatter(
-        x=epochs,
-        y=mean,
-        name=wrapped(group.label),
-        line={"color": style.colour, "dash": DASHES[style.stroke], "width": 2.25},
-        customdata=[[name, f"{f' ± {s:.2g}' if len(table) > 1 else ''}{unit}"] for s in spread],
-        hovertemplate="%{customdata[0]}<br>epoch %{x}: %{y:.4g}%{customdata[1]}<extra></extra>",
-        **shared,
     )
     seeds = [
         go.Scatter(
@@ -143,4 +145,4 @@ def curve(
         )
         for run, values in zip(group.runs, table)
     ]
-    return [centre] if alone else [band, centre, *seeds]
+    return [band, centre, *seeds]

@@ -29,7 +29,7 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(shown, value))
     if isinstance(value, float):
-        return str(float(f"{value:.6g}"))  # a scaled warm-up is 1.2, and not 1.2000000000000002
+        return str(float(f"{value:.12g}"))  # a scaled warm-up is 1.2, and not 1.2000000000000002
     return "unset" if value is None else str(value)
 
 

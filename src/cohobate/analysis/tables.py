@@ -53,7 +53,7 @@ COLUMNS = (
     Column("step (GMAC)", "step_operations", "environment.json, cost.step_macs, times the images of a batch", "the multiply-adds of a training step themselves, in thousands of millions", lambda r: "–" if r.step_operations is None else f"{r.step_operations / 1e9:,.2f}"),
     Column("share", "share", "environment.json, cost.step_macs, and metrics.jsonl, last row, step", "of the baseline’s operations in a whole training; where a budget makes them equal, as nearly as whole epochs can", lambda r: "–" if r.share is None else f"{r.share:.2f}", main=True),
     Column("images/s", "images_per_second", "metrics.jsonl, every row, images_per_second", "that steps were taken on, those included that a method draws besides (pairs, repeats); median over epochs", lambda r: f"{r.images_per_second:,.0f}"),
-    Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}" if r.minutes >= 1 else f"{r.minutes:.2g}", main=True),
+    Column("minutes", "minutes", "metrics.jsonl, every row, seconds", "of training a run, mean over seeds", lambda r: f"{r.minutes:.1f}" if r.minutes >= 1 else f"{r.minutes:#.2g}", main=True),
     Column("memory (MiB)", "memory", "environment.json, peak_memory_bytes", "most that the process of a run held, median over seeds, beyond what it began with", lambda r: "–" if r.memory is None else f"{r.memory / 2**20:,.0f}"),
     Column("mixed", "mixed", "environment.json", "what of code, libraries and hardware is not the same for all seeds", lambda r: r.mixed or "–", main=True),
 )  # fmt: skip

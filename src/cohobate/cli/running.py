@@ -93,7 +93,7 @@ def compare(
 ) -> None:
     """Put runs side by side: a table here, and curves in a report. Trains what is missing.
 
-    A run that fails, or cannot be read, is named and left out, and the exit code is then 1.
+    A run that fails, or whose folder holds no finished run, is left out, and the exit code is then 1.
     """
     from cohobate import downstream, planning, study
     from cohobate.analysis import comparison, report, tables, transfers, tuning
@@ -131,18 +131,18 @@ def compare(
     check_folder(folder)
     check_folder(runs, "--runs DIR")
     shown = display(epochs=False)
-    failed = list[str]()
     if files:
         planned = planning.plan(files, settings, varied, seeds)
         planned, sentence = planning.fit(planned, budget, folder, shown, measure=not no_train)
     if no_train:
-        done, told = study.there(planned, runs)
+        done, told, failed = study.there(planned, runs)
+        told += failed
     else:
         study.check(planned, runs, beside=folders if files else [])
         ahead = [downstream.Pretrained(runs / run.name, run.config) for run in planned]
         downstream.check(tasks, [*ahead, *downstream.pretrained(folders)])
         done, told = study.carry_out(planned, runs, shown, jobs)
-        failed += told
+        failed = [*told]
     folders += done
     told += study.moved(planned, runs)
     if not no_train:

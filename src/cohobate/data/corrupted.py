@@ -58,12 +58,14 @@ class Corrupted:
         self.root, self.classes, self.size = root, list(classes), size
         self.labels = root / "labels.npy"
         arrays = {path.stem for path in root.glob("*.npy") if path != self.labels}
-        folders = {path.parent.name for path in root.glob("*/1") if path.is_dir()}
+        folders = {path.parent.name for path in root.glob("*/[1-5]") if path.is_dir()}
         self.names = sorted(arrays if self.labels.is_file() else folders)
         if not self.names:
             raise ValueError(f"--corrupted {root} holds no corruptions: {LAYOUT}")
-        self.notes = self._compare() if self.labels.is_file() else []
-        if not self.labels.is_file():
+        self.notes: list[str] = []
+        if self.labels.is_file():
+            self.notes = self._compare()
+        else:
             self._check_folders()
 
     def _compare(self) -> list[str]:

@@ -195,6 +195,5 @@ def method_name(kind: type[Method]) -> str:
 
 
 def asked(name: str) -> set[str]:
-    """What a method's class asks for by name: its options, its teacher, and how many images there are."""
-    parameters = inspect.signature(find_method(name)).parameters.values()
-    return {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    """What a method's class asks for beside the network: its options, its teacher, how many images there are."""
+    return {*[*inspect.signature(find_method(name)).parameters][1:]}
