@@ -18,7 +18,7 @@ def test_a_damaged_run_is_left_out_and_said(make_run):
     comparison = compare([good, bad])
     assert [run.seed for run in comparison.runs] == [1]
     assert comparison.warnings[0].startswith(f"left out: {bad / 'environment.json'} is damaged: ")
-    assert comparison.left_out == comparison.warnings[:1]
+    assert [f"left out: {said}" for said in comparison.left_out] == comparison.warnings[:1]
 
 
 def test_a_folder_that_cannot_be_read_is_no_success(make_run, cohobate):
