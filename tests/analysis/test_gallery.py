@@ -47,7 +47,7 @@ MIXED = Mixed(
 LOOKED = Looked(
     0, 1, THUMB, [Look("network", 0.5, [THUMB] * 2, THUMB), Look("teacher", 0.9, [THUMB], "")]
 )
-SOFT = Softness(4, 0.9, 0.5, 0.6, [1, 4], [0.5, 0.25], [0.1, 0.75], [0.2, 1.0])
+SOFT = Softness(4, 0.9, 0.5, 0.6, [1, 4], [0.5, 0.25], [0.1, 0.75], [0.2, 1.0], "resnet18")
 
 
 def portrait(label, fgsm, scatter=0.4):
@@ -310,6 +310,7 @@ def test_similarity_and_temperature_are_tables_of_their_numbers(analysis):
         trace = tables[name].to_dict()["data"][0]
         assert trace["z"] == [expected, expected]
         assert trace["x"] == ["1", "4"]
+        assert trace["y"][0].endswith("of resnet18")
 
 
 def test_what_is_not_wanted_is_not_drawn(analysis, tmp_path):

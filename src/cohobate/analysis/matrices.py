@@ -93,14 +93,14 @@ def softness(portraits: Sequence[Portrait]) -> dict[str, go.Figure]:
 
 
 def _softness(pairs: Sequence[tuple[str, Softness]], name: str) -> go.Figure:
-    labels = [wrapped(label) for label, _ in pairs]
+    labels = [wrapped(found.of(label)) for label, found in pairs]
     table = [getattr(found, name) for _, found in pairs]
     figure = blank("temperature", height=90 + rows_high(labels, least=34))
     figure.add_heatmap(
         z=table,
         x=[f"{t:g}" for t in pairs[0][1].temperatures],
         y=labels,
-        text=[[f"{value:.2g}" for value in line] for line in table],
+        text=[[f"{value:.3g}" for value in line] for line in table],
         texttemplate="%{text}",
         hovertemplate="%{y}<br>T = %{x}: %{z:.4f} nats<extra></extra>",
         colorscale=[[0, BLUE.format(0.04)], [1, BLUE.format(0.62)]],

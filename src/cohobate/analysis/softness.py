@@ -1,7 +1,7 @@
 """How soft a teacher and its student are, and how far apart, at every temperature."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class Softness:
 
     agreement: the share of images on which both name the same class. At each of `temperatures`,
     means over images, in nats: kl, from the teacher's probabilities to the student's, without the
-    factor T²; teacher, student: the entropies.
+    factor T²; teacher, student: the entropies. arch: the teacher's network.
     """
 
     images: int
@@ -31,6 +31,11 @@ class Softness:
     kl: list[float]
     teacher: list[float]
     student: list[float]
+    arch: str = ""
+
+    def of(self, label: str) -> str:
+        """The student's label, and whom it learns from."""
+        return f"{label}, of {self.arch}" if self.arch else label
 
 
 def softness(
@@ -57,7 +62,7 @@ def compared(student: Classifier, teacher: Classifier, batches: Iterable[Batch])
     teacher.eval()
     rows = [(student(b.images).float(), teacher(b.images).float(), b.targets) for b in batches]
     first, second, targets = map(torch.cat, zip(*rows))
-    return softness(first, second, targets)
+    return replace(softness(first, second, targets), arch=teacher.spec["arch"])
 
 
 def _share(hits: Tensor) -> float:
