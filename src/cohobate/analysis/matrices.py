@@ -100,7 +100,7 @@ def _softness(pairs: Sequence[tuple[str, Softness]], name: str) -> go.Figure:
         z=table,
         x=[f"{t:g}" for t in pairs[0][1].temperatures],
         y=labels,
-        text=[[f"{value:.3g}" for value in line] for line in table],
+        text=[[f"{value:#.3g}" for value in line] for line in table],
         texttemplate="%{text}",
         hovertemplate="%{y}<br>T = %{x}: %{z:.4f} nats<extra></extra>",
         colorscale=[[0, BLUE.format(0.04)], [1, BLUE.format(0.62)]],

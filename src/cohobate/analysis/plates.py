@@ -115,7 +115,7 @@ def temperature(analysis: Analysis) -> Figure:
     figure, panels = grid(len(titles), size=(4, 1.4 + 0.4 * len(pairs)))
     for axes, (name, title) in zip(panels, titles.items()):
         values = [getattr(found, name) for _, found in pairs]
-        table(axes, values, max(map(max, values)), ".3g")
+        table(axes, values, max(map(max, values)), "#.3g")
         axes.set_aspect("auto")
         axes.set_xticks(range(len(values[0])), [f"{t:g}" for t in pairs[0][1].temperatures])
         known = [plain(found.of(label), 24) for label, found in pairs] if axes is panels[0] else []

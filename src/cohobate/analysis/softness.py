@@ -62,7 +62,9 @@ def compared(student: Classifier, teacher: Classifier, batches: Iterable[Batch])
     teacher.eval()
     rows = [(student(b.images).float(), teacher(b.images).float(), b.targets) for b in batches]
     first, second, targets = map(torch.cat, zip(*rows))
-    return replace(softness(first, second, targets), arch=teacher.spec["arch"])
+    return replace(
+        softness(first, second, targets), arch=teacher.net.pretrained_cfg["architecture"]
+    )
 
 
 def _share(hits: Tensor) -> float:
