@@ -16,7 +16,7 @@ from cohobate import loggers
 from cohobate.config import RunConfig
 from cohobate.loggers import LOGGERS, Loggers
 from cohobate.rundir import RunDir
-from places import SMOKE, rows
+from places import SMOKE, rows, smoke_and
 from processes import Command
 
 FEW = ("data.per_class=8", "data.batch_size=40")
@@ -254,9 +254,8 @@ def test_a_logger_that_fails_is_left_and_the_others_are_told(smoke, monkeypatch,
 
 def test_its_stages_are_told_of_in_their_own_folders(smoke, cohobate, tmp_path):
     pytest.importorskip("tensorboard")
-    file = tmp_path / "run.toml"
     stage = '\n[[before]]\nmethod = {name = "supervised"}\n'
-    file.write_text(SMOKE.read_text() + stage)
+    file = smoke_and(tmp_path / "run.toml", stage)
     given = (*FEW, "optim.epochs=1", "method.name=kd", "method.teacher=@1", 'log=["tensorboard"]')
     ran = cohobate("train", file, *given, "--out", tmp_path / "run")
     assert ran.code == 0, ran.err

@@ -19,7 +19,7 @@ from cohobate.engine import Training
 from cohobate.modules import Frozen
 from cohobate.recall import largest, spread
 from cohobate.train import train
-from places import SMOKE, rows
+from places import SMOKE, rows, smoke_and
 from processes import Command
 
 FEW = ("data.per_class=8", "data.batch_size=16", "precision=float32")
@@ -334,7 +334,7 @@ def test_a_run_that_was_stopped_reads_on(student, monkeypatch, asked, tmp_path):
 
 
 def test_runs_of_a_study_share_it_and_their_teacher_does_without(cohobate, asked, tmp_path):
-    (tmp_path / "teacher.toml").write_text(SMOKE.read_text())
+    smoke_and(tmp_path / "teacher.toml", "")
     given = (*FEW, "optim.epochs=1", "method.name=kd", "method.teacher=teacher.toml")
     sweep = ("--sweep", "method.temperature=2,4", "cache.folder=cache")
     ran = cohobate("compare", SMOKE, *given, *sweep, "--out", "study")

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from cohobate import config as settings
 from cohobate import defaults, teachers
@@ -24,12 +25,13 @@ def is_done(path: Path, config: RunConfig) -> bool:
     begun = run.last.exists() or run.previous.exists()
     if not run.config.exists() or (begun and not run.model.is_file()):
         return False
-    return Run.read(path).finished and not other_settings(path, config)
+    kept = Run.read(path)
+    return kept.finished and not other_settings(kept.config, config)
 
 
-def other_settings(path: Path, config: RunConfig) -> list[str]:
-    """How the settings of the run in a folder differ from these, for messages. Raises ValueError."""
-    return settings.differences(settings.read(RunDir(path).config), tomllib.loads(config.toml()))
+def other_settings(there: dict[str, Any], config: RunConfig) -> list[str]:
+    """How the settings that a folder holds differ from these, a line each."""
+    return settings.differences(there, tomllib.loads(config.toml()))
 
 
 def train_earlier(config: RunConfig, display: Lines) -> None:
@@ -74,13 +76,13 @@ def check_places(runs: Iterable[tuple[Path, RunConfig]]) -> None:
     """Raises ValueError where folders hold runs of other settings than those that are to lie there."""
     found: dict[str, list[Path]] = {}
     for folder, config in runs:
-        if not RunDir(folder).config.is_file():
+        if not (file := RunDir(folder).config).is_file():
             continue
         try:
-            other = other_settings(folder, config)
+            there = settings.read(file)
         except ValueError:  # the run itself tells that it is damaged
             continue
-        if other:
+        if other := other_settings(there, config):
             found.setdefault(", ".join(other), []).append(folder)
     if found:
         said = [f"{', '.join(map(str, at))} ({other})" for other, at in found.items()]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cohobate import config as settings
 from cohobate.analysis.runs import Run
 from cohobate.config import RunConfig
 from cohobate.display import Lines
@@ -125,7 +126,7 @@ def _state(path: Path, config: RunConfig) -> str:
     run = RunDir(path)
     if not (run.config.exists() and run.environment.exists()):
         return "not trained yet"
-    if other := other_settings(path, config):
+    if other := other_settings(settings.read(run.config), config):
         return f"there with other settings (folder → asked: {', '.join(other)})"
     return (
         f"trained for {len(Run.read(path).rows)} of {config.optim.epochs} epochs, and not finished"
@@ -136,12 +137,14 @@ def moved(planned: Sequence[Planned], folder: Path) -> list[str]:
     """Sentences on runs that are done, but on data from another folder than the one that is asked for."""
     found: dict[str, list[str]] = {}
     for run in planned:
+        if not (asked := run.config.data.root):
+            continue
         try:
             there = Run.read(folder / run.name)
         except ValueError:  # it is not there, or is damaged, which is told elsewhere
             continue
-        root, asked = there.finished and there.root, run.config.data.root
-        if root and asked and Path(root).resolve() != Path(asked).resolve():
+        root = there.finished and there.root
+        if root and Path(root).resolve() != Path(asked).resolve():
             found.setdefault(f"data.root={root}, not {asked}", []).append(str(run.name))
     return [
         f"already there from {roots}: {', '.join(names)}; where those are other images, name another"

@@ -110,7 +110,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     try:
         state: dict[str, Any] = timm.models.load_state_dict(str(file))
         if not all(isinstance(each, torch.Tensor) for each in state.values()):
-            raise TypeError("more than tensors")
+            raise TypeError
     except Exception as error:  # what is no checkpoint raises whatever its reader stumbles over
         reason = str(error).partition("\n")[0].partition(". ")[0]
         if isinstance(error, AttributeError | TypeError | LookupError | EOFError):

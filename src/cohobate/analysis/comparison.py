@@ -124,21 +124,19 @@ def compare(
 
 
 def uneven(comparison: Comparison, budget: str) -> list[str]:
-    """A sentence where rows are far from what a budget gave to all."""
-    minutes = {row.label: row.minutes for row in comparison.rows}
-    far = []
-    for row in comparison.rows:
-        if budget == "minutes":
-            share = row.minutes / minutes[row.baseline] if row.baseline else 1
-        else:
-            share = row.share or 1
-        if abs(share - 1) > 0.1:
-            far.append(f"{row.label} {share:.2f}")
-    said = {
-        "compute": "in whole epochs, a training costs another share of the baseline's operations",
-        "minutes": "whole epochs, or another pace than was timed, gave another share of the minutes",
-    }
-    return [f"{said[budget]}: {', '.join(far)}"] if far and budget in said else []
+    """A sentence where rows are far from what a budget, of operations or of minutes, gave to all."""
+    rows = comparison.rows
+    if budget == "compute":
+        said = "in whole epochs, a training costs another share of the baseline's operations"
+        shares = [row.share or 1 for row in rows]
+    elif budget == "minutes":
+        said = "whole epochs, or another pace than was timed, gave another share of the minutes"
+        minutes = {row.label: row.minutes for row in rows}
+        shares = [row.minutes / minutes[row.baseline or row.label] for row in rows]
+    else:
+        return []
+    far = [f"{r.label} {share:.2f}" for r, share in zip(rows, shares) if abs(share - 1) > 0.1]
+    return [f"{said}: {', '.join(far)}"] if far else []
 
 
 def _are_unequal(groups: list[Group], budget: str) -> bool:

@@ -57,16 +57,16 @@ class Corrupted:
             raise FileNotFoundError(f"--corrupted {root} is not a folder: {LAYOUT}")
         self.root, self.classes, self.size = root, list(classes), size
         self.labels = root / "labels.npy"
-        arrays = {path.stem for path in root.glob("*.npy") if path != self.labels}
-        folders = {path.parent.name for path in root.glob("*/[1-5]") if path.is_dir()}
-        self.names = sorted(arrays if self.labels.is_file() else folders)
+        if arrays := self.labels.is_file():
+            found = {path.stem for path in root.glob("*.npy") if path != self.labels}
+        else:
+            found = {path.parent.name for path in root.glob("*/[1-5]") if path.is_dir()}
+        self.names = sorted(found)
         if not self.names:
             raise ValueError(f"--corrupted {root} holds no corruptions: {LAYOUT}")
-        self.notes: list[str] = []
-        if self.labels.is_file():
-            self.notes = self._compare()
-        else:
+        if not arrays:
             self._check_folders()
+        self.notes = self._compare() if arrays else []
 
     def _compare(self) -> list[str]:
         """Holds CIFAR's names against those of the classes. A sentence where there are none to compare."""

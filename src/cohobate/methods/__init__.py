@@ -196,4 +196,4 @@ def method_name(kind: type[Method]) -> str:
 
 def asked(name: str) -> set[str]:
     """What a method's class asks for beside the network: its options, its teacher, how many images there are."""
-    return {*[*inspect.signature(find_method(name)).parameters][1:]}
+    return set(list(inspect.signature(find_method(name)).parameters)[1:])
